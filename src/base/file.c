@@ -1,0 +1,234 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens a regular file for reading and tells its size: no device, pipe or directory is ever read. */
+static goss_status open_regular(const char *path, int *fd, uint64_t *size, goss_error *error)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return error_errno(error, path, "cannot open");
+    if (fstat(*fd, &st) != 0) {
+        goss_status status = error_errno(error, path, "cannot stat");
+        close(*fd);
+        return status;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(*fd);
+        return error_set(error, GOSS_E_IO, "%s: not a regular file", path);
+    }
+    *size = (uint64_t)st.st_size;
+    return GOSS_OK;
+}
+
+goss_status file_map_open(struct file_map *map, const char *path, goss_error *error)
+{
+    int fd;
+    uint64_t size;
+    *map = (struct file_map){0};
+    goss_status status = open_regular(path, &fd, &size, error);
+    if (status)
+        return status;
+    if (size) {
+        void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+            status = error_errno(error, path, "cannot map");
+        else
+            map->data = p;
+    }
+    close(fd);
+    if (status)
+        return status;
+    map->size = size;
+    map->path = strdup(path);
+    if (!map->path) {
+        file_map_close(map);
+        return error_memory(error, strlen(path) + 1, "a path");
+    }
+    return GOSS_OK;
+}
+
+void file_map_close(struct file_map *map)
+{
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size);
+    free(map->path);
+    *map = (struct file_map){0};
+}
+
+goss_status file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, goss_error *error)
+{
+    int fd;
+    uint64_t length;
+    *bytes = NULL;
+    *size = 0;
+    goss_status status = open_regular(path, &fd, &length, error);
+    if (status)
+        return status;
+    if (length > limit) {
+        close(fd);
+        return error_set(error, GOSS_E_LIMIT, "%s: %llu bytes, at most %zu are read", path, (unsigned long long)length,
+                         limit);
+    }
+    uint8_t *p = malloc((size_t)length + 1);
+    size_t done = 0;
+    if (!p)
+        status = error_memory(error, (size_t)length + 1, path);
+    while (status == GOSS_OK && done < length) {
+        ssize_t n = read(fd, p + done, (size_t)length - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            status = error_errno(error, path, "cannot read");
+        else if (n == 0)
+            status = error_set(error, GOSS_E_IO, "%s: shrank while it was read", path);
+        else
+            done += (size_t)n;
+    }
+    close(fd);
+    if (status) {
+        free(p);
+        return status;
+    }
+    p[done] = 0;
+    *bytes = p;
+    *size = done;
+    return GOSS_OK;
+}
+
+bool file_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+bool file_is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *file_join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(n);
+    if (path)
+        (void)snprintf(path, n, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] == '/' ? "" : "/", name);
+    return path;
+}
+
+goss_status file_make_directories(const char *path, goss_error *error)
+{
+    char *copy = strdup(path);
+    goss_status status = copy ? GOSS_OK : error_memory(error, strlen(path) + 1, "a path");
+    for (char *p = copy; status == GOSS_OK && *p;) {
+        p += strspn(p, "/");
+        p += strcspn(p, "/");
+        char saved = *p;
+        *p = 0;
+        if (mkdir(copy, 0700) != 0 && errno != EEXIST)
+            status = error_errno(error, copy, "cannot make the directory");
+        *p = saved;
+    }
+    free(copy);
+    return status;
+}
+
+goss_status file_writer_open(struct file_writer *writer, const char *path, goss_error *error)
+{
+    size_t n = strlen(path) + sizeof ".12345678901.partial";
+    *writer = (struct file_writer){.fd = -1, .path = strdup(path), .partial = malloc(n)};
+    if (!writer->path || !writer->partial) {
+        file_writer_abort(writer);
+        return error_memory(error, n, "a path");
+    }
+    (void)snprintf(writer->partial, n, "%s.%ld.partial", path, (long)getpid()); /* two processes never share one */
+    writer->fd = open(writer->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (writer->fd < 0) {
+        goss_status status = error_errno(error, writer->partial, "cannot create");
+        file_writer_abort(writer);
+        return status;
+    }
+    return GOSS_OK;
+}
+
+static goss_status write_at(struct file_writer *writer, uint64_t offset, const uint8_t *bytes, size_t n,
+                            goss_error *error)
+{
+    while (n) {
+        ssize_t done = pwrite(writer->fd, bytes, n, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return error_errno(error, writer->partial, "cannot write");
+        bytes += done;
+        offset += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return GOSS_OK;
+}
+
+goss_status file_writer_write(struct file_writer *writer, const void *bytes, size_t n, goss_error *error)
+{
+    goss_status status = write_at(writer, writer->size, bytes, n, error);
+    if (status == GOSS_OK)
+        writer->size += n;
+    return status;
+}
+
+goss_status file_writer_patch(struct file_writer *writer, uint64_t offset, const void *bytes, size_t n,
+                              goss_error *error)
+{
+    if (offset > writer->size || n > writer->size - offset)
+        return error_set(error, GOSS_E_INTERNAL, "%s: patch outside of the bytes written", writer->partial);
+    return write_at(writer, offset, bytes, n, error);
+}
+
+/* A rename is only durable once its directory is. */
+static goss_status sync_directory_of(const char *path, goss_error *error)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return error_memory(error, strlen(path) + 1, "a path");
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    goss_status status = fd >= 0 && fsync(fd) == 0 ? GOSS_OK : error_errno(error, path, "cannot sync the directory");
+    if (fd >= 0)
+        close(fd);
+    free(copy);
+    return status;
+}
+
+goss_status file_writer_commit(struct file_writer *writer, goss_error *error)
+{
+    goss_status status = GOSS_OK;
+    if (fsync(writer->fd) != 0)
+        status = error_errno(error, writer->partial, "cannot sync");
+    else if (rename(writer->partial, writer->path) != 0)
+        status = error_errno(error, writer->path, "cannot rename to");
+    else {
+        writer->partial[0] = 0; /* nothing left to remove */
+        status = sync_directory_of(writer->path, error);
+    }
+    file_writer_abort(writer);
+    return status;
+}
+
+void file_writer_abort(struct file_writer *writer)
+{
+    if (writer->fd >= 0) {
+        close(writer->fd);
+        if (writer->partial[0])
+            unlink(writer->partial);
+    }
+    free(writer->path);
+    free(writer->partial);
+    *writer = (struct file_writer){.fd = -1};
+}

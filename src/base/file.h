@@ -1,0 +1,46 @@
+/* Files: mapped for reading, written so that a final name only ever holds complete bytes. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* A whole file mapped read-only. data is NULL for an empty file. path is owned. */
+struct file_map {
+    const uint8_t *data;
+    uint64_t size;
+    char *path;
+};
+
+goss_status file_map_open(struct file_map *map, const char *path, goss_error *error);
+void file_map_close(struct file_map *map); /* harmless on a zeroed struct */
+
+/* Reads a whole regular file of at most `limit` bytes; *bytes is owned by the caller, NUL-terminated beyond *size. */
+goss_status file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, goss_error *error);
+
+bool file_exists(const char *path);
+bool file_is_directory(const char *path);
+/* "DIR/NAME"; malloc'd, NULL when memory is out. */
+char *file_join(const char *dir, const char *name);
+/* Makes a directory and its parents (mode 0700). */
+goss_status file_make_directories(const char *path, goss_error *error);
+
+/* A file being written under PATH.PID.partial; only file_writer_commit, after fsync, gives it its name. */
+struct file_writer {
+    int fd;
+    char *path, *partial;
+    uint64_t size; /* bytes written so far */
+};
+
+goss_status file_writer_open(struct file_writer *writer, const char *path, goss_error *error);
+goss_status file_writer_write(struct file_writer *writer, const void *bytes, size_t n, goss_error *error);
+/* Writes at an offset already passed (a header patched at the end). */
+goss_status file_writer_patch(struct file_writer *writer, uint64_t offset, const void *bytes, size_t n,
+                              goss_error *error);
+goss_status file_writer_commit(struct file_writer *writer, goss_error *error);
+void file_writer_abort(struct file_writer *writer); /* removes the partial file; harmless after commit */
+
+#endif

@@ -1,0 +1,193 @@
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define RELAX() _mm_pause()
+#elif defined(__aarch64__)
+#define RELAX() __asm__ volatile("yield")
+#else
+#define RELAX() ((void)0)
+#endif
+
+/* Waiting spins for a short while, since the next region usually comes within microseconds, and then sleeps, so
+ * that an idle program costs nothing and another program on the same core gets it. */
+enum { SPINS = 4000, MAX_THREADS = 1024 };
+
+struct worker {
+    struct pool *pool;
+    int index;
+    pthread_t thread;
+};
+
+struct pool {
+    int threads;
+    struct worker *workers; /* [threads]; worker 0 is the caller */
+    void (*work)(void *argument, int worker);
+    void *argument;
+    atomic_uint region;  /* counts regions started */
+    atomic_int running;  /* workers that have not finished the region */
+    atomic_uint done;    /* counts regions finished; may lag, so it is only a reason to look at running again */
+    atomic_int arrived;  /* workers at the barrier */
+    atomic_uint barrier; /* counts barriers passed */
+    atomic_bool stop;
+    pthread_mutex_t mutex; /* protects only the sleeping: every change above is signalled under it */
+    pthread_cond_t changed;
+};
+
+static void wake(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* Returns when *counter differs from seen. */
+static void wait_change(struct pool *pool, atomic_uint *counter, unsigned seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(counter, memory_order_acquire) != seen)
+            return;
+        RELAX();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load_explicit(counter, memory_order_acquire) == seen)
+        pthread_cond_wait(&pool->changed, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct pool *pool = worker->pool;
+    for (unsigned seen = 0;; seen++) {
+        wait_change(pool, &pool->region, seen);
+        if (atomic_load(&pool->stop))
+            return NULL;
+        pool->work(pool->argument, worker->index);
+        if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1) {
+            atomic_fetch_add_explicit(&pool->done, 1, memory_order_acq_rel);
+            wake(pool);
+        }
+    }
+}
+
+goss_status pool_open(struct pool **out, int threads, goss_error *error)
+{
+    *out = NULL;
+    if (threads < 1 || threads > MAX_THREADS)
+        return error_set(error, GOSS_E_ARGUMENT, "threads: %d is not within 1..%d", threads, MAX_THREADS);
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (pool)
+        pool->workers = calloc((size_t)threads, sizeof *pool->workers);
+    if (!pool || !pool->workers) {
+        free(pool);
+        return error_memory(error, sizeof *pool, "the thread pool");
+    }
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->changed, NULL);
+    pool->threads = 1;
+    for (int i = 1; i < threads; i++) {
+        pool->workers[i] = (struct worker){.pool = pool, .index = i};
+        if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) != 0) {
+            pool_close(pool);
+            return error_set(error, GOSS_E_MEMORY, "threads: only %d of %d could be started", i, threads);
+        }
+        pool->threads++;
+    }
+    *out = pool;
+    return GOSS_OK;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (!pool)
+        return;
+    atomic_store(&pool->stop, 1);
+    atomic_fetch_add(&pool->region, 1);
+    wake(pool);
+    for (int i = 1; i < pool->threads; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->changed);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->workers);
+    free(pool);
+}
+
+int pool_threads(const struct pool *pool)
+{
+    return pool->threads;
+}
+
+void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void *argument)
+{
+    if (pool->threads == 1) {
+        work(argument, 0);
+        return;
+    }
+    pool->work = work;
+    pool->argument = argument;
+    atomic_store_explicit(&pool->running, pool->threads, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->region, 1, memory_order_acq_rel);
+    wake(pool);
+    work(argument, 0);
+    if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1)
+        return;
+    for (;;) {
+        unsigned seen = atomic_load_explicit(&pool->done, memory_order_acquire);
+        if (atomic_load_explicit(&pool->running, memory_order_acquire) == 0)
+            return;
+        wait_change(pool, &pool->done, seen);
+    }
+}
+
+void pool_barrier(struct pool *pool)
+{
+    if (pool->threads == 1)
+        return;
+    unsigned seen = atomic_load_explicit(&pool->barrier, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
+        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&pool->barrier, 1, memory_order_acq_rel);
+        wake(pool);
+    } else {
+        wait_change(pool, &pool->barrier, seen);
+    }
+}
+
+void pool_share(const struct pool *pool, int worker, int n, int grain, int *begin, int *end)
+{
+    long units = (n + (long)grain - 1) / grain;
+    long first = units * worker / pool->threads, last = units * (worker + 1) / pool->threads;
+    *begin = (int)(first * grain < n ? first * grain : n);
+    *end = (int)(last * grain < n ? last * grain : n);
+}
+
+/* "QUOTA PERIOD" of cgroup v2, both in microseconds; 0 when there is no limit. */
+static int cgroup_cores(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long quota = 0, period = 0;
+    if (!f)
+        return 0;
+    if (fscanf(f, "%ld %ld", &quota, &period) != 2)
+        quota = 0;
+    fclose(f);
+    return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
+}
+
+int pool_cores(void)
+{
+    cpu_set_t set;
+    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int quota = cgroup_cores();
+    if (quota && quota < cores)
+        cores = quota;
+    return cores < 1 ? 1 : cores;
+}

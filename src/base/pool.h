@@ -1,0 +1,27 @@
+/* A fixed set of worker threads that run one parallel region at a time. */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include "base/error.h"
+
+struct pool;
+
+/* `threads` counts the caller, who works too: 1 makes no thread at all. 1..1024. */
+goss_status pool_open(struct pool **pool, int threads, goss_error *error);
+void pool_close(struct pool *pool); /* NULL is fine */
+int pool_threads(const struct pool *pool);
+
+/* Calls work(argument, worker) once for every worker 0..threads-1 and returns when all have returned.
+ * Not reentrant: work may not call pool_* on the same pool, except pool_barrier. */
+void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void *argument);
+
+/* Inside pool_run: waits until every worker has come to the same barrier. */
+void pool_barrier(struct pool *pool);
+
+/* Inside pool_run: the part [*begin, *end) of n items that falls to `worker`, in units of `grain` items. */
+void pool_share(const struct pool *pool, int worker, int n, int grain, int *begin, int *end);
+
+/* Cores this process may use (affinity mask and cgroup quota respected), at least 1. */
+int pool_cores(void);
+
+#endif

@@ -1,0 +1,48 @@
+/* What a processor must do to run gpt-oss: eight coarse stages over a batch. Fusion happens inside a stage and never
+ * shows. src/cpu and src/cuda each provide one; model/forward.c calls them in order. Activations and the KV cache
+ * live in the backend. Stages cannot fail: everything that can is done in open. */
+#ifndef MODEL_BACKEND_H
+#define MODEL_BACKEND_H
+
+#include "base/error.h"
+#include "model/batch.h"
+#include "model/model.h"
+
+struct backend_options {
+    int threads;       /* 0: one per core this process may use */
+    const char *isa;   /* a cap: "scalar", "avx2", "avx512", "neon" ..; NULL: the best there is */
+    int max_rows;      /* most rows in a batch */
+    int max_outputs;   /* most rows with logits in a batch */
+    int max_sequences; /* most sequences in a batch */
+    int pages, rings;  /* size of the KV cache */
+};
+
+struct backend;
+
+struct backend_table {
+    const char *name;
+    goss_status (*open)(struct backend **backend, const struct model *model, const struct backend_options *options,
+                        goss_error *error);
+    void (*close)(struct backend *backend);
+    const char *(*isa)(const struct backend *backend); /* what it runs on, for people */
+    uint64_t (*kv_bytes)(const struct model_config *config, int pages, int rings);
+
+    void (*embed)(struct backend *, const struct batch *);
+    void (*attn_in)(struct backend *, const struct batch *, int layer);  /* norm, q k v, bias, RoPE */
+    void (*attend)(struct backend *, const struct batch *, int layer);   /* stores k v, then attention with sinks */
+    void (*attn_out)(struct backend *, const struct batch *, int layer); /* projection, bias, residual */
+    void (*route)(struct backend *, const struct batch *, int layer);    /* norm, router, top-k, weights */
+    void (*experts)(struct backend *, const struct batch *, int layer);  /* the chosen experts, residual */
+    void (*unembed)(struct backend *, const struct batch *);             /* final norm, head, for the output rows */
+
+    /* KV copy. A ring snapshot holds what the window layers need to continue at `position` (the last `window`
+     * positions before it) and is ring_bytes long. */
+    void (*copy_page)(struct backend *, int from, int to);
+    uint64_t (*ring_bytes)(const struct backend *);
+    void (*save_ring)(struct backend *, int ring, int position, void *snapshot);
+    void (*load_ring)(struct backend *, int ring, int position, const void *snapshot);
+};
+
+extern const struct backend_table cpu_backend;
+
+#endif

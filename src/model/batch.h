@@ -1,0 +1,33 @@
+/* BATCH, the waist between the engine and the model: what one step computes. The model knows no messages and no
+ * requests, only rows, positions and where each sequence's keys and values are kept. */
+#ifndef MODEL_BATCH_H
+#define MODEL_BATCH_H
+
+#include <stdint.h>
+
+enum {
+    KV_PAGE = 256, /* positions in one page of a full layer; also the chunk of keys that attention sums over, aligned
+                      to absolute positions, so that neither chunking nor batch mates show in a bit */
+};
+
+/* A run of consecutive rows that belong to one sequence: positions first_position .. first_position + n_row - 1. */
+struct batch_sequence {
+    int32_t first_row, n_row;
+    int32_t first_position;
+    const int32_t
+        *page;    /* page[p / KV_PAGE] = page id of position p on every full layer; covers all positions <= last */
+    int32_t ring; /* ring id: where the window layers keep their last positions */
+};
+
+struct batch {
+    int32_t n_row;
+    const int32_t *token;    /* [n_row] ids, 0 <= id < n_vocab */
+    const int32_t *position; /* [n_row] */
+    int32_t n_sequence;
+    const struct batch_sequence *sequence; /* in order of first_row, covering all rows; no sequence twice */
+    int32_t n_output;
+    const int32_t *output_row; /* [n_output] rows whose logits are wanted, increasing */
+    float *logits;             /* [n_output][n_vocab], written by the step */
+};
+
+#endif

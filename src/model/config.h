@@ -1,0 +1,33 @@
+/* The numbers that make one gpt-oss-shaped model. Nothing in gossamer hard-codes the two published sizes. */
+#ifndef MODEL_CONFIG_H
+#define MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_STOPS = 8 };
+
+struct model_config {
+    int n_layer, d_model, n_head, n_kv_head, head_dim;
+    int d_ff;               /* intermediate size of one expert */
+    int n_expert, n_active; /* experts per layer, experts per token */
+    int n_vocab;            /* rows of the embedding and of the head */
+    int window;             /* keys seen on a sliding layer, the token itself included */
+    bool sliding[MODEL_MAX_LAYERS];
+    int max_context;
+    float rms_eps, swiglu_limit;
+    /* RoPE; yarn is false for plain RoPE, and then only theta counts */
+    bool yarn, yarn_truncate;
+    double rope_theta, yarn_factor, yarn_beta_fast, yarn_beta_slow;
+    int yarn_context;                  /* original_max_position_embeddings */
+    int n_stop, stop[MODEL_MAX_STOPS]; /* ids that end sampling */
+};
+
+/* Checks every field against the limits that the code relies on (positive, head_dim a multiple of 16 and at most 256,
+ * n_head a multiple of n_kv_head, d_model, n_head*head_dim and d_ff multiples of 32, n_active <= n_expert ..).
+ * `file` is named in the message. */
+goss_status model_config_check(const struct model_config *config, const char *file, goss_error *error);
+
+#endif
