@@ -1,0 +1,94 @@
+/* One turn of a conversation: render, sample, read, hand out events. It executes no tools: a call is an event, the
+ * caller answers it with a tool message and begins the next turn.
+ *
+ *     turn_open -> { turn_next .. TURN_DONE } -> turn_close
+ *
+ * Every message that the model completes (or breaks off) is appended to the conversation with the very ids that were
+ * sampled, so that the next prompt continues exactly what was generated. A turn ends when the model stops, when a final
+ * message is complete, when it begins to speak for somebody else, at max_tokens, at a stop string, or when cancelled.
+ *
+ * Thread safety: a turn belongs to the thread of its engine. The conversation may not be touched while a turn on it is
+ * open. */
+#ifndef AGENT_TURN_H
+#define AGENT_TURN_H
+
+#include "engine/engine.h"
+#include "harmony/parse.h"
+#include "harmony/render.h"
+
+enum { TURN_MAX_STOPS = 16, TURN_MAX_STOP_BYTES = 256 };
+
+struct turn_options {
+    struct sampling sampling; /* begin with turn_options_default() */
+    int max_tokens;           /* 0: as many as the context leaves */
+    enum effort effort;       /* EFFORT_UNSET: as the conversation's system message says; else replaces it */
+    enum render_drop drop;    /* which reasoning of the past is left out; default DROP_TURN */
+    enum render_call call;    /* how calls of the past without sampled ids are spelled; default CALL_CHANNEL */
+    const char *const *stop;  /* [n_stop] strings, each 1 .. 256 bytes, that end the turn when the final text has one;
+                                 the  string itself is not handed out */
+    int n_stop;
+    uint64_t owner; /* see struct sequence_request */
+};
+struct turn_options turn_options_default(void);
+
+/* What a message of the model is for. By recipient first, then by channel. */
+enum turn_part {
+    TURN_REASONING, /* analysis */
+    TURN_PREAMBLE,  /* commentary to nobody: shown to the user before a call */
+    TURN_FINAL,     /* the answer */
+    TURN_CALL,      /* to a recipient, on whatever channel */
+};
+
+enum turn_finish {
+    TURN_STOP,      /* the model ended its answer */
+    TURN_TOOL_CALL, /* .. with at least one call that waits for an answer */
+    TURN_LENGTH,    /* max_tokens or the context */
+    TURN_STOP_STRING,
+    TURN_CANCELLED,
+    TURN_FAILED, /* the event's error says why */
+};
+
+enum turn_event_kind {
+    TURN_WAIT,   /* turn_poll only: nothing until the engine has stepped */
+    TURN_BEGIN,  /* a message begins: part, recipient, channel, content_type */
+    TURN_TEXT,   /* a delta of whole characters */
+    TURN_END,    /* the message is complete: text is all of it; truncated if it was broken off */
+    TURN_REPAIR, /* the model broke the format; `repair` says how it was read */
+    TURN_DONE,   /* always the last, exactly once: finish, usage, error */
+};
+
+struct turn_event {
+    enum turn_event_kind kind;
+    enum turn_part part;
+    const char *recipient, *channel, *content_type; /* BEGIN, TEXT, END; NULL when absent */
+    const char *text; /* TEXT, END: UTF-8, NUL-terminated, may hold NUL; valid until the next call */
+    size_t text_size;
+    bool truncated; /* END */
+    struct repair repair;
+    enum turn_finish finish; /* DONE */
+    struct usage usage;      /* DONE */
+    const goss_error *error; /* DONE and TURN_FAILED */
+};
+
+struct turn;
+
+/* `conversation` must outlive the turn. Rendering happens here, so GOSS_E_LIMIT for a prompt that is too long comes
+ * from here, with the counts. */
+goss_status turn_open(struct turn **turn, struct engine *engine, const struct harmony *harmony,
+                      struct conversation *conversation, const struct turn_options *options, goss_error *error);
+void turn_close(struct turn *turn); /* cancels if need be; NULL is fine */
+
+/* The next event, stepping the engine as often as it takes: for one turn at a time. */
+void turn_next(struct turn *turn, struct turn_event *event);
+/* The same without stepping: TURN_WAIT asks the caller for an engine_step. For many turns over one engine. */
+void turn_poll(struct turn *turn, struct turn_event *event);
+
+/* Ends the turn: the next events are the END of what was begun and DONE. */
+void turn_cancel(struct turn *turn);
+
+/* For --json, bench and receipts. prompt: the rendered ids. answer: all ids sampled so far, terminators included. */
+const int32_t *turn_prompt(const struct turn *turn, size_t *n);
+const struct sampled *turn_answer(const struct turn *turn, size_t *n);
+uint64_t turn_seed(const struct turn *turn);
+
+#endif

@@ -1,0 +1,128 @@
+/* The engine room: many sequences over one model. It knows tokens, not messages.
+ *
+ *     engine_open -> engine_add -> { engine_step, sequence_next .. } -> engine_release -> engine_close
+ *
+ * Everything is pulled: engine_step computes one batch, then sequence_next hands out what that batch produced. The bits
+ * of an answer depend on the model, the prompt, the sampling parameters and the seed, and never on the other
+ * sequences, the chunk size, the cache or the order of calls.
+ *
+ * Memory: keys and values of full layers live in pages of KV_PAGE positions, those of window layers in one ring per
+ * running sequence. What a sequence computed stays cached after it: a later prompt that begins with the same ids, under
+ * the same owner, continues from the last checkpoint on its way (a checkpoint is a snapshot of the rings at a message
+ * boundary). When pages are short the cache goes first, then sequences wait, then the youngest is set back and
+ * recomputed: never an error, never another answer.
+ *
+ * Thread safety: none; one thread at a time calls an engine and its sequences. The backend runs threads of its own. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+
+#include "engine/sampler.h"
+#include "model/backend.h"
+
+struct engine_options {
+    int threads;          /* 0: one per core */
+    const char *isa;      /* a cap, see struct backend_options; NULL: the best */
+    int chunk;            /* prefill rows per step, all sequences together; 0: 512 */
+    int context;          /* most positions of one sequence; 0: what kv_bytes holds, at most the model's own limit */
+    int max_sequences;    /* most sequences computed at once (more may wait); 0: 1 */
+    int max_waiting;      /* most sequences added and not yet computed; 0: 1024 */
+    int score_rows;       /* most rows of logits per step for scored sequences; 0: no scoring */
+    uint64_t kv_bytes;    /* for pages, rings and snapshots together; 0: enough for max_sequences of `context` */
+    int checkpoint_every; /* positions between automatic checkpoints in a long prompt; 0: 2048 */
+};
+
+struct engine;
+struct sequence;
+
+/* The model must outlive the engine. GOSS_E_LIMIT if kv_bytes does not hold one sequence of `context` positions. */
+goss_status engine_open(struct engine **engine, const struct model *model, const struct backend_table *table,
+                        const struct engine_options *options, goss_error *error);
+void engine_close(struct engine *engine); /* frees every sequence too; NULL is fine */
+
+int engine_context(const struct engine *engine);     /* the limit that requests are held to */
+const char *engine_isa(const struct engine *engine); /* what the backend runs on, for people */
+
+/* What a sequence computes. Arrays are copied by engine_add. */
+struct sequence_request {
+    const int32_t *id; /* [n_id] the prompt; at least one, each 0 <= id < n_vocab */
+    int n_id;
+    int max_tokens;           /* most ids to sample, the stop id included; 0: as many as the context leaves */
+    struct sampling sampling; /* begin with sampling_default() */
+    const int32_t *stop;      /* [n_stop] ids that end sampling; NULL: the stop ids of the model's config */
+    int n_stop;
+    uint64_t owner; /* cached keys and values are shared between sequences of the same owner only */
+    bool no_cache;  /* neither uses nor leaves anything in the cache */
+    /* [n_boundary] increasing positions, 0 < b < n_id, where later prompts are likely to part from this one (beginnings
+     * of messages): checkpoints are kept there. Hints only. */
+    const int32_t *boundary;
+    int n_boundary;
+    bool score; /* samples nothing; the logits after every prompt id are handed out by sequence_scores */
+};
+
+/* GOSS_E_LIMIT, with the counts, if the prompt and max_tokens do not fit the context or too many sequences wait;
+ * GOSS_E_ARGUMENT for an id outside the vocabulary or a sampling parameter out of range. */
+goss_status engine_add(struct engine *engine, const struct sequence_request *request, struct sequence **sequence,
+                       goss_error *error);
+
+/* Computes one batch: a row for every sequence that decodes, and up to `chunk` prompt rows shared fairly by the
+ * others, so that a long prompt delays nobody by more than one chunk. False if there was nothing to compute. */
+bool engine_step(struct engine *engine);
+
+enum finish {
+    FINISH_NONE,      /* still under way */
+    FINISH_STOP,      /* a stop id was sampled; it is the last token handed out */
+    FINISH_LENGTH,    /* max_tokens were sampled */
+    FINISH_SCORED,    /* a scored prompt is complete */
+    FINISH_CANCELLED, /* engine_cancel */
+    FINISH_ERROR,     /* sequence_error says why */
+};
+
+/* Hands out the next sampled token: true and *sampled, or false if there is none yet (call engine_step) or ever
+ * (sequence_finish is not FINISH_NONE). Tokens already sampled are handed out after the end, too. */
+bool sequence_next(struct sequence *sequence, struct sampled *sampled);
+enum finish sequence_finish(const struct sequence *sequence);
+const goss_error *sequence_error(const struct sequence *sequence); /* NULL unless FINISH_ERROR */
+
+/* The rows that the last engine_step computed of a scored sequence: logits after the ids at positions first ..
+ * first + n - 1. n is 0 if it computed none. Valid until the next engine_step. */
+struct score_rows {
+    int first, n;
+    const float *logits; /* [n][n_vocab], finite */
+};
+void sequence_scores(const struct sequence *sequence, struct score_rows *rows);
+
+/* Restricts the next samples to a set of ids (see sampler_sample), or lifts the restriction (NULL). The set is read
+ * during engine_step and belongs to the caller. */
+void sequence_allow(struct sequence *sequence, const uint64_t *allowed);
+
+struct usage {
+    int prompt_tokens;
+    int cached_tokens; /* of the prompt, taken from the cache when it was first computed */
+    int answer_tokens; /* sampled, the stop id included */
+};
+struct usage sequence_usage(const struct sequence *sequence);
+
+/* Ends a sequence now: its pages and ring are free when this returns. Harmless after the end. */
+void engine_cancel(struct engine *engine, struct sequence *sequence);
+/* Cancels if need be and frees the handle. NULL is fine. */
+void engine_release(struct engine *engine, struct sequence *sequence);
+
+/* Counters, for people, the bench and the tests. */
+struct engine_stats {
+    int pages, pages_free, pages_cached; /* cached: held by the cache alone */
+    int rings, rings_free;
+    int checkpoints, checkpoints_max;
+    uint64_t page_bytes, ring_bytes, checkpoint_bytes; /* of one */
+    int running, waiting;
+    uint64_t steps, rows, prefill_rows, decode_rows;
+    uint64_t prefix_hits, prefix_tokens; /* prompts that began from a checkpoint, and the ids that this saved */
+    uint64_t page_copies, preemptions, evictions;
+};
+struct engine_stats engine_stats(const struct engine *engine);
+
+/* Forgets every cached prefix that no running sequence uses. */
+void engine_forget(struct engine *engine);
+
+#endif
