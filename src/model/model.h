@@ -3,6 +3,7 @@
 #define MODEL_MODEL_H
 
 #include "model/config.h"
+#include "model/pack.h"
 #include "weights/dtype.h"
 
 struct packed;    /* weights/packed.h */
@@ -44,9 +45,17 @@ struct model {
     struct packed *file;         /* owned: the mapping that all pointers above lead into */
 };
 
-/* Opens a packed file. `path` may also be any checkpoint that model/pack.h reads: it is then packed into the cache
- * first, or found there. */
-goss_status model_open(struct model **model, const char *path, goss_error *error);
+/* Where and how a checkpoint that is not packed yet gets packed. Zeroed is the default. */
+struct model_options {
+    const char *cache; /* folder of packed files, made if missing; NULL: only a packed file can be opened */
+    struct pack_options pack;
+    struct pack_progress *progress; /* NULL, or watched while packing */
+};
+
+/* Opens a packed file. `path` may also be any checkpoint that weights/checkpoint.h reads: its packed file is then
+ * looked for in the cache (by the source files' names, sizes and times, and the pack options) and made there if it
+ * is not found. Processes and threads that want the same one wait for the first. options may be NULL. */
+goss_status model_open(struct model **model, const char *path, const struct model_options *options, goss_error *error);
 void model_close(struct model *model); /* NULL is fine */
 
 #endif

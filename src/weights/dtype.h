@@ -21,8 +21,10 @@ enum dtype {
 };
 
 const char *dtype_name(enum dtype type);
+enum dtype dtype_named(const char *name); /* DTYPE_NONE if there is no such name */
 
-/* Bytes of n elements of a row-major type; n must be a multiple of the type's block. 0 for tile types. */
+/* Bytes of n elements of a row-major type. 0 for tile types, and if n is no multiple of the type's block or the
+ * product overflows. */
 uint64_t dtype_bytes(enum dtype type, uint64_t n);
 
 #endif

@@ -36,16 +36,29 @@ uint64_t tile_quant_bytes(enum dtype type, uint64_t rows, uint64_t cols);
 uint64_t tile_scale_bytes(enum dtype type, uint64_t rows, uint64_t cols);
 uint64_t tile_bytes(enum dtype type, uint64_t rows, uint64_t cols);
 
-/* Rounds one block of 32 floats to int8 by the rule of ggml's Q8_0: d = max|x|/127 in f32, q = x * (1/d) rounded half
- * away from zero, d stored as f16. */
-void q8_block(const float x[32], int8_t q[32], uint16_t *d_f16);
+/* Rounds one block of 32 finite floats to int8 by the rule of ggml's Q8_0: d = max|x|/127 in f32, q = x * (1/d)
+ * rounded half away from zero, d stored as f16 (little-endian bytes, then the 32 quants). d beyond 65504 saturates. */
+enum { Q8_0_BYTES = 34 };
+void q8_0_block(const float x[TILE_COLS], uint8_t block[Q8_0_BYTES]);
 
-/* Each writes one row group of a tile matrix. `row[r]` points to the source row of lane r, or is NULL for a zero row.
- * quants points at the group's first byte in the quants plane, scales at its first byte in the scales plane. */
-void tile_group_mxfp4(uint8_t *quants, uint8_t *scales, uint64_t blocks, const uint8_t *const block[TILE_ROWS],
-                      const uint8_t *const scale[TILE_ROWS]); /* source blocks in the safetensors nibble order */
-void tile_group_q8(int8_t *quants, uint16_t *scales, uint64_t blocks, const uint8_t *const row[TILE_ROWS]); /* Q8_0 */
-void tile_group_bf16(uint16_t *quants, uint64_t cols, const uint16_t *const row[TILE_ROWS]);
-void tile_group_f32(float *quants, uint64_t cols, const float *const row[TILE_ROWS]);
+/* How the 16 bytes of an MXFP4 block hold its 32 codes: byte b has elements 2b and 2b+1 (safetensors, Ollama), or
+ * b and b+16 (ggml); the lower one in the low nibble. */
+enum nibbles { NIBBLES_PAIRS, NIBBLES_HALVES };
+
+/* Where the rows of an MXFP4 matrix lie: block k of a row is at row + k * block_stride, its scale at
+ * scale + k * scale_stride. */
+struct mxfp4_layout {
+    enum nibbles nibbles;
+    uint32_t block_stride, scale_stride; /* bytes: 16 and 1 in safetensors, 17 and 17 in GGUF */
+};
+
+/* Each writes one row group of a tile matrix. row[r] points to the source row of lane r, or is NULL for a zero row.
+ * quants points at the group's first byte in the quants plane, scales at its first byte in the scales plane. Source
+ * rows need no alignment. */
+void tile_group_mxfp4(uint8_t *quants, uint8_t *scales, uint64_t blocks, const struct mxfp4_layout *layout,
+                      const uint8_t *const row[TILE_ROWS], const uint8_t *const scale[TILE_ROWS]);
+void tile_group_q8(uint8_t *quants, uint8_t *scales, uint64_t blocks, const uint8_t *const row[TILE_ROWS]); /* Q8_0 */
+void tile_group_bf16(uint8_t *quants, uint64_t cols, const uint8_t *const row[TILE_ROWS]);
+void tile_group_f32(uint8_t *quants, uint64_t cols, const uint8_t *const row[TILE_ROWS]);
 
 #endif
