@@ -12,7 +12,7 @@ struct toy {
     bool yarn;          /* else plain RoPE */
     bool all_full;      /* no layer slides */
     bool no_sinks;      /* sinks at -inf */
-    bool tokenizer;     /* byte-level: 256 bytes, 21 control tokens from 256 on, three merges; n_vocab >= 280 */
+    bool tokenizer;     /* byte-level: 256 bytes, three merges, 21 control tokens from 259 on; n_vocab >= 280 */
     float swiglu_limit; /* not expressible in GGUF, where it is 7 */
     uint64_t seed;
 };

@@ -152,7 +152,7 @@ void toy_write_hf_config(const struct toy *t, const char *folder, bool rope5, bo
                        "\"original_max_position_embeddings\":4096,\"rope_type\":\"yarn\",\"truncate\":false";
     buffer_init(&b, FILE_LIMIT);
     text(&b, "{\"architectures\":[\"GptOssForCausalLM\"],\"model_type\":\"gpt_oss\",\"attention_bias\":true,"
-             "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"eos_token_id\":260,\"rms_norm_eps\":1e-05,");
+             "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"eos_token_id\":263,\"rms_norm_eps\":1e-05,");
     text(&b,
          "\"num_hidden_layers\":%d,\"hidden_size\":%d,\"num_attention_heads\":%d,\"num_key_value_heads\":%d,"
          "\"head_dim\":%d,\"intermediate_size\":%d,\"num_local_experts\":%d,\"num_experts_per_tok\":%d,"
@@ -174,7 +174,7 @@ void toy_write_hf_config(const struct toy *t, const char *folder, bool rope5, bo
     text(&b, "]}");
     save(&b, folder, "config.json");
     buffer_clear(&b);
-    text(&b, "{\"bos_token_id\":256,\"do_sample\":true,\"eos_token_id\":[260,257,270],\"pad_token_id\":257}");
+    text(&b, "{\"bos_token_id\":259,\"do_sample\":true,\"eos_token_id\":[263,260,273],\"pad_token_id\":260}");
     save(&b, folder, "generation_config.json");
     buffer_free(&b);
 }
@@ -194,9 +194,9 @@ void toy_write_original_config(const struct toy *t, const char *folder)
     buffer_free(&b);
 }
 
-/* ---- the tokenizer: ids 0..255 are the bytes, then the control tokens in their published order, then three merges */
+/* ---- the tokenizer: ids 0..255 are the bytes, then three merges, then the control tokens in their published order */
 
-enum { CONTROLS = 21, WORDS = 256 + CONTROLS + 3 };
+enum { CONTROLS = 21, FIRST_CONTROL = 256 + 3, WORDS = FIRST_CONTROL + CONTROLS };
 
 static void control_name(int i, char name[32])
 {
@@ -229,10 +229,10 @@ static void word(int id, char name[32])
     static const char *const merged[] = {"th", "the", "\xc4\xa0the"};
     if (id < 256)
         byte_name(id, name);
-    else if (id < 256 + CONTROLS)
-        control_name(id - 256, name);
+    else if (id < FIRST_CONTROL)
+        (void)snprintf(name, 32, "%s", merged[id - 256]);
     else if (id < WORDS)
-        (void)snprintf(name, 32, "%s", merged[id - 256 - CONTROLS]);
+        control_name(id - FIRST_CONTROL, name);
     else
         (void)snprintf(name, 32, "[PAD%d]", id);
 }
@@ -248,7 +248,7 @@ void toy_write_tokenizer_json(const char *folder)
         text(&b,
              "%s{\"id\":%d,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
              "\"normalized\":false,\"special\":true}",
-             i ? "," : "", 256 + i, name);
+             i ? "," : "", FIRST_CONTROL + i, name);
     }
     text(&b, "],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
              "\"pattern\":{\"Regex\":\""
@@ -262,10 +262,9 @@ void toy_write_tokenizer_json(const char *folder)
              "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\"model\":{\"type\":\"BPE\","
              "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
              "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\"vocab\":{");
-    for (int i = 0; i < WORDS; i++) {
+    for (int i = 0; i < FIRST_CONTROL; i++) {
         word(i, name);
-        if (i < 256 || i >= 256 + CONTROLS)
-            text(&b, "%s\"%s%s\":%d", i ? "," : "", *name == '"' || *name == '\\' ? "\\" : "", name, i);
+        text(&b, "%s\"%s%s\":%d", i ? "," : "", *name == '"' || *name == '\\' ? "\\" : "", name, i);
     }
     text(&b, "},\"merges\":[[\"t\",\"h\"],[\"th\",\"e\"],[\"\xc4\xa0\",\"the\"]]}}");
     save(&b, folder, "tokenizer.json");
@@ -370,19 +369,19 @@ static void meta_tokenizer(struct gguf_meta *m, const struct toy *t)
     put_u32(&m->b, 5);
     put_u64(&m->b, (uint64_t)t->n_vocab);
     for (int i = 0; i < t->n_vocab; i++)
-        put_u32(&m->b, i >= WORDS ? 5 : i >= 256 && i < 256 + CONTROLS ? 3 : 1);
+        put_u32(&m->b, i >= WORDS ? 5 : i >= FIRST_CONTROL ? 3 : 1);
     meta_key(m, "tokenizer.ggml.merges", 9);
     put_u32(&m->b, 8);
     put_u64(&m->b, 3);
     for (int i = 0; i < 3; i++)
         put_string(&m->b, merges[i]);
-    meta_u32(m, "tokenizer.ggml.eos_token_id", 260);
+    meta_u32(m, "tokenizer.ggml.eos_token_id", 263);
     meta_key(m, "tokenizer.ggml.eos_token_ids", 9);
     put_u32(&m->b, 5);
     put_u64(&m->b, 3);
+    put_u32(&m->b, 263);
     put_u32(&m->b, 260);
-    put_u32(&m->b, 257);
-    put_u32(&m->b, 270);
+    put_u32(&m->b, 273);
 }
 
 static void pad(struct buffer *b)
