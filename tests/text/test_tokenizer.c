@@ -1,0 +1,153 @@
+/* o200k_harmony against the committed vectors, and what must hold of any text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "support/test.h"
+#include "text/tokenizer.h"
+
+static struct tokenizer *o200k;
+
+static int open_o200k(void **state)
+{
+    (void)state;
+    goss_error error;
+    if (tokenizer_open_o200k(&o200k, &error))
+        fail_msg("%s", error.text);
+    return 0;
+}
+
+static int close_o200k(void **state)
+{
+    (void)state;
+    tokenizer_close(o200k);
+    return 0;
+}
+
+static json_t *read_vectors(const char *path)
+{
+    json_error_t error;
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &error);
+    if (!root)
+        fail_msg("%s: %s", path, error.text);
+    return root;
+}
+
+static size_t from_hex(const char *hex, uint8_t *bytes)
+{
+    size_t n = strlen(hex) / 2;
+    for (size_t i = 0; i < n; i++) {
+        char pair[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return n;
+}
+
+static struct token_list encode(const void *text, size_t n, bool control)
+{
+    struct token_list ids = {0};
+    goss_error error;
+    if (tokenizer_encode(o200k, text, n, control, &ids, &error))
+        fail_msg("%s", error.text);
+    return ids;
+}
+
+static struct buffer decode(const struct token_list *ids)
+{
+    struct buffer text;
+    buffer_init(&text, 1u << 28);
+    for (size_t i = 0; i < ids->size; i++) {
+        size_t size;
+        const uint8_t *bytes = tokenizer_bytes(o200k, ids->id[i], &size);
+        assert_int_equal(buffer_append(&text, bytes, size, NULL), GOSS_OK);
+    }
+    return text;
+}
+
+static void every_vector_gives_its_ids(void **state)
+{
+    (void)state;
+    json_t *root = read_vectors(TEST_DATA "/text/vectors/tokenizer.json"), *vector;
+    size_t count = 0, i;
+    json_array_foreach(json_object_get(root, "vectors"), i, vector)
+    {
+        json_t *text = json_object_get(vector, "text"), *ids = json_object_get(vector, "ids");
+        uint8_t bytes[64];
+        const char *hex = json_string_value(json_object_get(vector, "bytes_hex"));
+        bool control = json_is_true(json_object_get(vector, "allow_special"));
+        struct token_list found = hex ? encode(bytes, from_hex(hex, bytes), control)
+                                      : encode(json_string_value(text), json_string_length(text), control);
+        bool equal = found.size == json_array_size(ids);
+        for (size_t k = 0; equal && k < found.size; k++)
+            equal = found.id[k] == json_integer_value(json_array_get(ids, k));
+        if (!equal)
+            fail_msg("vector '%s' differs", json_string_value(json_object_get(vector, "name")));
+        token_list_free(&found);
+        count++;
+    }
+    assert_true(count >= 82);
+    json_decref(root);
+}
+
+static void every_id_decodes_to_its_published_bytes(void **state)
+{
+    (void)state;
+    json_t *root = read_vectors(TEST_DATA "/text/vectors/tokenizer_decode.json"), *item;
+    json_t *single = json_object_get(root, "single_byte_token_ids");
+    size_t i, size;
+    assert_int_equal(json_array_size(single), 256);
+    json_array_foreach(single, i, item)
+    {
+        const uint8_t *bytes = tokenizer_bytes(o200k, (int32_t)json_integer_value(item), &size);
+        assert_int_equal(size, 1);
+        assert_int_equal(bytes[0], i);
+    }
+    json_array_foreach(json_object_get(root, "decode"), i, item)
+    {
+        struct token_list ids = {0};
+        uint8_t bytes[256];
+        size_t k;
+        json_t *id;
+        json_array_foreach(json_object_get(item, "ids"), k, id)
+        {
+            int32_t value = (int32_t)json_integer_value(id);
+            assert_int_equal(token_list_append(&ids, &value, 1, NULL), GOSS_OK);
+        }
+        struct buffer text = decode(&ids);
+        size = from_hex(json_string_value(json_object_get(item, "bytes_hex")), bytes);
+        assert_int_equal(text.size, size);
+        assert_memory_equal(text.data, bytes, size);
+        buffer_free(&text);
+        token_list_free(&ids);
+    }
+    json_decref(root);
+}
+
+static void the_control_tokens_are_found_by_name(void **state)
+{
+    (void)state;
+    assert_int_equal(tokenizer_size(o200k), 201088);
+    assert_int_equal(tokenizer_control(o200k, "<|start|>"), 200006);
+    assert_int_equal(tokenizer_control(o200k, "<|return|>"), 200002);
+    assert_int_equal(tokenizer_control(o200k, "<|endofprompt|>"), 200018);
+    assert_int_equal(tokenizer_control(o200k, "<|reserved_200018|>"), 200018);
+    assert_int_equal(tokenizer_control(o200k, "<|reserved_201087|>"), 201087);
+    assert_int_equal(tokenizer_control(o200k, "<|start"), -1);
+    assert_int_equal(tokenizer_control(o200k, "hello"), -1);
+    assert_int_equal(tokenizer_control(o200k, ""), -1);
+    for (int32_t id = 0; id < 201088; id++)
+        assert_int_equal(tokenizer_is_control(o200k, id), id >= 199998);
+    assert_false(tokenizer_is_control(o200k, -1));
+    assert_false(tokenizer_is_control(o200k, 201088));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_vector_gives_its_ids),
+        cmocka_unit_test(every_id_decodes_to_its_published_bytes),
+        cmocka_unit_test(the_control_tokens_are_found_by_name),
+    };
+    return cmocka_run_group_tests(tests, open_o200k, close_o200k);
+}
