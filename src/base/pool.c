@@ -36,6 +36,7 @@ struct pool {
     atomic_uint done;    /* counts regions finished; may lag, so it is only a reason to look at running again */
     atomic_int arrived;  /* workers at the barrier */
     atomic_uint barrier; /* counts barriers passed */
+    atomic_int taken;    /* items given out by pool_next since the region or the last barrier began */
     atomic_bool stop;
     pthread_mutex_t mutex; /* protects only the sleeping: every change above is signalled under it */
     pthread_cond_t changed;
@@ -127,6 +128,7 @@ int pool_threads(const struct pool *pool)
 
 void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void *argument)
 {
+    atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
     if (pool->threads == 1) {
         work(argument, 0);
         return;
@@ -149,11 +151,14 @@ void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void 
 
 void pool_barrier(struct pool *pool)
 {
-    if (pool->threads == 1)
+    if (pool->threads == 1) {
+        atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
         return;
+    }
     unsigned seen = atomic_load_explicit(&pool->barrier, memory_order_acquire);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
         atomic_fetch_add_explicit(&pool->barrier, 1, memory_order_acq_rel);
         wake(pool);
     } else {
@@ -167,6 +172,16 @@ void pool_share(const struct pool *pool, int worker, int n, int grain, int *begi
     long first = units * worker / pool->threads, last = units * (worker + 1) / pool->threads;
     *begin = (int)(first * grain < n ? first * grain : n);
     *end = (int)(last * grain < n ? last * grain : n);
+}
+
+bool pool_next(struct pool *pool, int n, int grain, int *begin, int *end)
+{
+    int first = atomic_load_explicit(&pool->taken, memory_order_relaxed);
+    if (first < n)
+        first = atomic_fetch_add_explicit(&pool->taken, grain, memory_order_relaxed);
+    *begin = first < n ? first : n;
+    *end = n - *begin > grain ? *begin + grain : n;
+    return *begin < n;
 }
 
 /* "QUOTA PERIOD" of cgroup v2, both in microseconds; 0 when there is no limit. */

@@ -2,6 +2,8 @@
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 struct pool;
@@ -20,6 +22,11 @@ void pool_barrier(struct pool *pool);
 
 /* Inside pool_run: the part [*begin, *end) of n items that falls to `worker`, in units of `grain` items. */
 void pool_share(const struct pool *pool, int worker, int n, int grain, int *begin, int *end);
+
+/* Inside pool_run: takes the next up to `grain` of n items that no worker has taken yet; false when none is left. The
+ * count starts again in every region and after every barrier, so all workers must ask with the same n. Which worker
+ * gets what differs from run to run. */
+bool pool_next(struct pool *pool, int n, int grain, int *begin, int *end);
 
 /* Cores this process may use (affinity mask and cgroup quota respected), at least 1. */
 int pool_cores(void);

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_STOPS = 8 };
+enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_STOPS = 8, MODEL_MAX_ACTIVE = 64 };
 
 struct model_config {
     int n_layer, d_model, n_head, n_kv_head, head_dim;

@@ -1,0 +1,209 @@
+/* Opening and closing the CPU backend: who works, on what instruction set, in what memory. */
+#include "model/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/state.h"
+
+enum { ALIGN = 64 };
+
+/* Lays arrays out in one block of memory: first with base NULL to add up the sizes, then again to place them. */
+struct layout {
+    uint8_t *base;
+    size_t used;
+    bool overflow;
+};
+
+static void *place(struct layout *layout, size_t item, size_t a, size_t b)
+{
+    size_t bytes, end;
+    if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, item, &bytes) ||
+        __builtin_add_overflow(layout->used, bytes, &end) || end > SIZE_MAX / 2) {
+        layout->overflow = true;
+        return NULL;
+    }
+    void *p = layout->base ? layout->base + layout->used : NULL;
+    layout->used = (end + ALIGN - 1) / ALIGN * ALIGN;
+    return p;
+}
+
+static void place_panel(struct layout *l, struct panel *panel, size_t columns, size_t cols)
+{
+    panel->q = place(l, sizeof *panel->q, columns, cols);
+    panel->scale = place(l, sizeof *panel->scale, columns, cols / BLOCK);
+    panel->offset = place(l, sizeof *panel->offset, columns, cols / BLOCK);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static void place_activations(struct layout *l, struct backend *b)
+{
+    const struct model_config *c = &b->model->config;
+    size_t rows = b->max_rows, d = c->d_model, heads = (size_t)c->n_head * c->head_dim;
+    size_t slots = rows * c->n_active, half = (size_t)c->head_dim / 2, tall = larger(rows, b->max_outputs);
+    b->x = place(l, sizeof *b->x, rows, d);
+    b->normed = place(l, sizeof *b->normed, tall, d);
+    b->cosine = place(l, sizeof *b->cosine, rows, half);
+    b->sine = place(l, sizeof *b->sine, rows, half);
+    b->qkv = place(l, sizeof *b->qkv, rows, heads + (size_t)2 * c->n_kv_head * c->head_dim);
+    b->attended = place(l, sizeof *b->attended, rows, heads);
+    place_panel(l, &b->rows, tall, larger(d, heads));
+    b->tile = place(l, sizeof *b->tile, rows, 1);
+    b->round_end = place(l, sizeof *b->round_end, rows, 1);
+    b->partial = place(l, sizeof *b->partial, b->partial_chunks, (size_t)c->n_head * (c->head_dim + 2));
+    b->router_logit = place(l, sizeof *b->router_logit, rows, c->n_expert);
+    b->chosen = place(l, sizeof *b->chosen, slots, 1);
+    b->weight = place(l, sizeof *b->weight, slots, 1);
+    b->place = place(l, sizeof *b->place, slots, 1);
+    b->expert_first = place(l, sizeof *b->expert_first, (size_t)c->n_expert + 1, 1);
+    b->active = place(l, sizeof *b->active, c->n_expert, 1);
+    place_panel(l, &b->in, slots, d);
+    place_panel(l, &b->hidden, slots, c->d_ff);
+    bool plain = c->n_layer > 0 && !is_integer(&b->model->layers[0].gate_up);
+    b->in.x = plain ? place(l, sizeof *b->in.x, slots, d) : NULL;
+    b->hidden.x = plain ? place(l, sizeof *b->hidden.x, slots, c->d_ff) : NULL;
+}
+
+static void place_scratch(struct layout *l, const struct backend *b, struct scratch *s)
+{
+    const struct model_config *c = &b->model->config;
+    size_t m = b->vectors, d = c->head_dim;
+    size_t columns = larger((size_t)b->max_rows * c->n_active, b->max_outputs);
+    s->sum = place(l, sizeof *s->sum, columns, (size_t)UNIT_GROUPS * LANES);
+    s->query = place(l, sizeof *s->query, m, d);
+    s->score = place(l, sizeof *s->score, m, KEY_CHUNK);
+    s->chunk = place(l, sizeof *s->chunk, m, d);
+    s->acc = place(l, sizeof *s->acc, m, d);
+    s->max = place(l, sizeof *s->max, m, 1);
+    s->total = place(l, sizeof *s->total, m, 1);
+    s->chunk_max = place(l, sizeof *s->chunk_max, m, 1);
+    s->chunk_total = place(l, sizeof *s->chunk_total, m, 1);
+}
+
+static goss_status allocate(void **memory, struct layout *layout, const char *what, goss_error *error)
+{
+    *memory = NULL;
+    if (layout->overflow)
+        return error_set(error, GOSS_E_LIMIT, "%s would be larger than memory can be", what);
+    *memory = layout->used ? aligned_alloc(ALIGN, layout->used) : NULL;
+    if (layout->used && !*memory)
+        return error_memory(error, layout->used, what);
+    *layout = (struct layout){.base = *memory};
+    return GOSS_OK;
+}
+
+static goss_status open_memory(struct backend *b, goss_error *error)
+{
+    struct layout layout = {NULL, 0, false};
+    place_activations(&layout, b);
+    goss_status status = allocate(&b->memory, &layout, "the activations", error);
+    if (status)
+        return status;
+    place_activations(&layout, b);
+    int threads = pool_threads(b->pool);
+    b->scratch = calloc((size_t)threads, sizeof *b->scratch);
+    if (!b->scratch)
+        return error_memory(error, threads * sizeof *b->scratch, "the workers");
+    for (int i = 0; i < threads; i++) {
+        struct scratch *s = &b->scratch[i];
+        layout = (struct layout){NULL, 0, false};
+        place_scratch(&layout, b, s);
+        status = allocate(&s->memory, &layout, "a worker's memory", error);
+        if (status)
+            return status;
+        place_scratch(&layout, b, s);
+    }
+    return GOSS_OK;
+}
+
+static void cpu_close(struct backend *b)
+{
+    if (!b)
+        return;
+    for (int i = 0; b->scratch && i < pool_threads(b->pool); i++)
+        free(b->scratch[i].memory);
+    free(b->scratch);
+    free(b->memory);
+    kv_close(&b->kv);
+    pool_close(b->pool);
+    free(b);
+}
+
+static goss_status check_options(const struct backend_options *o, goss_error *error)
+{
+    const struct {
+        const char *name;
+        int value, least;
+    } fields[] = {
+        {"threads", o->threads, 0}, {"max_rows", o->max_rows, 1}, {"max_outputs", o->max_outputs, 1},
+        {"pages", o->pages, 0},     {"rings", o->rings, 0},       {"max_sequences", o->max_sequences, 1},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (fields[i].value < fields[i].least)
+            return error_set(error, GOSS_E_ARGUMENT, "%s: %d is less than %d", fields[i].name, fields[i].value,
+                             fields[i].least);
+    return GOSS_OK;
+}
+
+static goss_status cpu_open(struct backend **out, const struct model *model, const struct backend_options *options,
+                            goss_error *error)
+{
+    *out = NULL;
+    goss_status status = check_options(options, error);
+    if (status)
+        return status;
+    const struct model_config *c = &model->config;
+    if (c->n_active > MODEL_MAX_ACTIVE)
+        return error_set(error, GOSS_E_UNSUPPORTED, "model: %d experts per token are more than %d", c->n_active,
+                         MODEL_MAX_ACTIVE);
+    struct backend *b = calloc(1, sizeof *b);
+    if (!b)
+        return error_memory(error, sizeof *b, "the CPU backend");
+    b->model = model;
+    b->max_rows = options->max_rows;
+    b->max_outputs = options->max_outputs;
+    b->vectors = QUERY_VECTORS > c->n_head / c->n_kv_head ? QUERY_VECTORS : c->n_head / c->n_kv_head;
+    b->partial_chunks = options->pages;
+    rope_init(&b->rope, c);
+    status = kernels_pick(&b->kernels, options->isa, error);
+    if (!status)
+        status = pool_open(&b->pool, options->threads ? options->threads : pool_cores(), error);
+    if (!status)
+        status = kv_open(&b->kv, c, options->pages, options->rings, error);
+    if (!status)
+        status = open_memory(b, error);
+    if (status) {
+        cpu_close(b);
+        return status;
+    }
+    *out = b;
+    return GOSS_OK;
+}
+
+static const char *cpu_isa(const struct backend *b)
+{
+    return b->kernels->name;
+}
+
+const struct backend_table cpu_backend = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .isa = cpu_isa,
+    .kv_bytes = cpu_kv_bytes,
+    .embed = cpu_embed,
+    .attn_in = cpu_attn_in,
+    .attend = cpu_attend,
+    .attn_out = cpu_attn_out,
+    .route = cpu_route,
+    .experts = cpu_experts,
+    .unembed = cpu_unembed,
+    .copy_page = cpu_copy_page,
+    .ring_bytes = cpu_ring_bytes,
+    .save_ring = cpu_save_ring,
+    .load_ring = cpu_load_ring,
+};

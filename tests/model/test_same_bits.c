@@ -1,0 +1,284 @@
+/* The same prompt gives the same logits, to the bit, whatever else happens. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fmath.h"
+#include "base/random.h"
+#include "cpu/kernels.h"
+#include "cpu/state.h"
+#include "support/steps.h"
+#include "support/test.h"
+#include "support/toy_model.h"
+
+enum { LENGTH = 300, FAR_LENGTH = 24 };
+
+static int32_t tokens[LENGTH];
+
+static struct steps_sequence *sequence_open(const struct model *model, int n, int position, int first_page)
+{
+    struct steps_sequence *s = calloc(1, sizeof *s);
+    s->token = tokens;
+    s->n = n;
+    s->position = position;
+    s->logits = calloc((size_t)n * model->config.n_vocab, sizeof *s->logits);
+    steps_pages(s, first_page);
+    return s;
+}
+
+static void sequence_close(struct steps_sequence *s)
+{
+    free(s->logits);
+    free(s);
+}
+
+static void assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b)
+{
+    size_t count = (size_t)a->n * model->config.n_vocab;
+    assert_int_equal(a->done, a->n);
+    assert_int_equal(b->done, b->n);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(isfinite(a->logits[i]));
+        if (memcmp(&a->logits[i], &b->logits[i], sizeof(float)) != 0)
+            fail_msg("row %zu, logit %zu: %a is not %a", i / model->config.n_vocab, i % model->config.n_vocab,
+                     (double)a->logits[i], (double)b->logits[i]);
+    }
+}
+
+/* Runs the first n tokens from `position` on and returns the logits. `prepare` may fill the cache before. */
+static struct steps_sequence *run(const struct model *model, const char *isa, int threads, int chunk, int n,
+                                  int position, void (*prepare)(struct steps *, struct steps_sequence *))
+{
+    struct steps steps;
+    struct steps_sequence *s = sequence_open(model, n, position, 0);
+    steps_open(&steps, model, isa, threads, chunk, 4, 1);
+    if (prepare)
+        prepare(&steps, s);
+    steps_run(&steps, s, 0, chunk);
+    steps_close(&steps);
+    return s;
+}
+
+static void assert_run_same(const struct model *model, const struct steps_sequence *want, const char *isa, int threads,
+                            int chunk, void (*prepare)(struct steps *, struct steps_sequence *))
+{
+    struct steps_sequence *got = run(model, isa, threads, chunk, want->n, want->position, prepare);
+    assert_same(model, want, got);
+    sequence_close(got);
+}
+
+static struct model *open_default(int *n)
+{
+    struct toy_shape shape = toy_shape_default();
+    *n = LENGTH;
+    return toy_model_open(&shape);
+}
+
+static void threads_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    int n;
+    struct model *model = open_default(&n);
+    struct steps_sequence *want = run(model, NULL, 1, 64, n, 0, NULL);
+    for (const int *t = (const int[]){2, 3, 5, 8, 0}; *t; t++)
+        assert_run_same(model, want, NULL, *t, 64, NULL);
+    sequence_close(want);
+    toy_model_close(model);
+}
+
+static void prefill_chunks_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    int n;
+    struct model *model = open_default(&n);
+    struct steps_sequence *want = run(model, NULL, 2, n, n, 0, NULL);
+    for (const int *chunk = (const int[]){1, 7, 16, 17, 64, 128, 0}; *chunk; chunk++)
+        assert_run_same(model, want, NULL, 2, *chunk, NULL);
+    sequence_close(want);
+    toy_model_close(model);
+}
+
+static void every_instruction_set_returns_the_bits_of_the_scalar_code(void **state)
+{
+    (void)state;
+    struct toy_shape shapes[4];
+    for (int i = 0; i < 4; i++)
+        shapes[i] = toy_shape_default();
+    shapes[1].dense = shapes[1].experts = DTYPE_TILE_BF16;
+    shapes[1].n_expert = shapes[1].n_active = 1;
+    shapes[2].head_dim = 64, shapes[2].n_head = 16, shapes[2].d_model = 576, shapes[2].experts = DTYPE_TILE_Q8;
+    shapes[2].window = 128, shapes[2].n_layer = 2;
+    shapes[3].head_dim = 48, shapes[3].n_head = shapes[3].n_kv_head = 2, shapes[3].dense = DTYPE_TILE_BF16;
+    for (int i = 0; i < 4; i++) {
+        struct model *model = toy_model_open(&shapes[i]);
+        int n = i == 2 ? 140 : LENGTH;
+        struct steps_sequence *want = run(model, "scalar", 2, 40, n, 0, NULL);
+        for (int k = 0; kernels_at(k); k++)
+            assert_run_same(model, want, kernels_at(k)->name, 2, 37, NULL);
+        sequence_close(want);
+        toy_model_close(model);
+    }
+}
+
+static void batch_mates_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    struct toy_shape shape = toy_shape_default();
+    struct model *model = toy_model_open(&shape);
+    enum { N = 4 };
+    const int length[N] = {90, 33, 70, 1}, takes[3][N] = {{5, 1, 20, 1}, {40, 33, 1, 1}, {1, 1, 1, 1}};
+    struct steps_sequence *alone[N], *mates[N];
+    for (int i = 0; i < N; i++) {
+        alone[i] = run(model, NULL, 1, 16, length[i], 0, NULL);
+        mates[i] = sequence_open(model, length[i], 0, 4 * i);
+    }
+    for (int order = 0; order < 3; order++) {
+        struct steps steps;
+        steps_open(&steps, model, NULL, 2, 80, 4 * N, N);
+        struct steps_sequence *batch[N];
+        int ring[N], take[N];
+        for (int i = 0; i < N; i++) {
+            ring[i] = (i + order) % N;
+            batch[i] = mates[ring[i]];
+            batch[i]->done = 0;
+            take[i] = takes[order][ring[i]];
+        }
+        for (bool more = true; more;) {
+            steps_step(&steps, batch, ring, take, N);
+            more = false;
+            for (int i = 0; i < N; i++)
+                more = more || mates[i]->done < mates[i]->n;
+        }
+        steps_close(&steps);
+        for (int i = 0; i < N; i++)
+            assert_same(model, alone[i], mates[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        sequence_close(alone[i]);
+        sequence_close(mates[i]);
+    }
+    toy_model_close(model);
+}
+
+/* Random keys and values for all positions before the sequence's: the old pages share two, the pages that the sequence
+ * writes are its own. */
+static void fill_cache(struct steps *steps, struct steps_sequence *s)
+{
+    struct kv *kv = &steps->backend->kv;
+    uint32_t word[4];
+    for (size_t i = 0; i < 4 * kv->page + kv->ring; i++) {
+        random_words(9, i, 0, word);
+        uint16_t half = f32_to_f16((float)((int32_t)word[0] >> 16) * 0x1p-14f);
+        *(i < 4 * kv->page ? kv->pages + i : kv->rings + i - 4 * kv->page) = half;
+    }
+    int own = s->position / KV_PAGE;
+    for (int p = 0; p < STEPS_PAGES; p++)
+        s->page[p] = p < own ? p % 2 : 2 + (p - own) % 2;
+}
+
+static void far_positions_give_the_same_bits_too(void **state)
+{
+    (void)state;
+    struct toy_shape shape = toy_shape_default();
+    shape.n_layer = 2;
+    shape.n_head = 4;
+    struct model *model = toy_model_open(&shape);
+    for (const int *p = (const int[]){240, 4084, 131072 - FAR_LENGTH, 0}; *p; p++) {
+        struct steps_sequence *want = run(model, "scalar", 2, FAR_LENGTH, FAR_LENGTH, *p, fill_cache);
+        for (int k = 0; kernels_at(k + 1); k++)
+            for (const int *chunk = (const int[]){1, 5, FAR_LENGTH, 0}; *chunk; chunk++)
+                assert_run_same(model, want, kernels_at(k)->name, 1 + *chunk % 3, *chunk, fill_cache);
+        assert_run_same(model, want, "scalar", 3, 7, fill_cache);
+        sequence_close(want);
+    }
+    toy_model_close(model);
+}
+
+static void copied_pages_and_restored_rings_continue_with_the_same_bits(void **state)
+{
+    (void)state;
+    struct toy_shape shape = toy_shape_default();
+    struct model *model = toy_model_open(&shape);
+    for (const int *cut = (const int[]){1, 13, 19, 20, 21, 64, 256, 280, 0}; *cut; cut++) {
+        struct steps steps;
+        struct steps_sequence *want = run(model, NULL, 1, 64, LENGTH, 0, NULL);
+        struct steps_sequence *first = sequence_open(model, LENGTH, 0, 0), *second = sequence_open(model, LENGTH, 0, 4);
+        steps_open(&steps, model, NULL, 2, 64, 8, 2);
+        void *snapshot = malloc(cpu_backend.ring_bytes(steps.backend));
+        while (first->done < *cut) {
+            int take = *cut - first->done < 50 ? *cut - first->done : 50, ring = 0;
+            steps_step(&steps, &first, &ring, &take, 1);
+        }
+        cpu_backend.save_ring(steps.backend, 0, *cut, snapshot);
+        cpu_backend.copy_page(steps.backend, 0, 4);
+        cpu_backend.copy_page(steps.backend, 1, 5);
+        steps_run(&steps, first, 0, 40); /* the original goes on and must not be seen by the copy */
+        cpu_backend.load_ring(steps.backend, 1, *cut, snapshot);
+        memcpy(second->logits, first->logits, (size_t)*cut * model->config.n_vocab * sizeof(float));
+        second->done = *cut;
+        steps_run(&steps, second, 1, 29);
+        assert_same(model, want, first);
+        assert_same(model, want, second);
+        free(snapshot);
+        steps_close(&steps);
+        sequence_close(want);
+        sequence_close(first);
+        sequence_close(second);
+    }
+    toy_model_close(model);
+}
+
+static void what_a_sequence_cannot_see_does_not_matter(void **state)
+{
+    (void)state;
+    struct toy_shape shape = toy_shape_default();
+    struct model *model = toy_model_open(&shape);
+    struct steps_sequence *clean = run(model, NULL, 1, 32, 64, 0, NULL);
+    struct steps_sequence *stale = run(model, NULL, 1, 32, 64, 0, fill_cache);
+    assert_same(model, clean, stale);
+    sequence_close(clean);
+    sequence_close(stale);
+    toy_model_close(model);
+}
+
+static void bad_options_are_refused_by_name(void **state)
+{
+    (void)state;
+    struct toy_shape shape = toy_shape_default();
+    struct model *model = toy_model_open(&shape);
+    struct backend_options good = {.max_rows = 1, .max_outputs = 1, .max_sequences = 1, .pages = 1, .rings = 1};
+    struct backend_options bad = good;
+    struct backend *backend;
+    goss_error error;
+    bad.isa = "itanium";
+    assert_int_equal(cpu_backend.open(&backend, model, &bad, &error), GOSS_E_ARGUMENT);
+    assert_non_null(strstr(error.text, "itanium"));
+    assert_null(backend);
+    bad = good;
+    bad.max_rows = 0;
+    assert_int_equal(cpu_backend.open(&backend, model, &bad, &error), GOSS_E_ARGUMENT);
+    assert_non_null(strstr(error.text, "max_rows"));
+    assert_int_equal(cpu_backend.open(&backend, model, &good, &error), GOSS_OK);
+    cpu_backend.close(backend);
+    toy_model_close(model);
+}
+
+int main(void)
+{
+    for (int i = 0; i < LENGTH; i++) {
+        uint32_t word[4];
+        random_words(5, (uint64_t)i, 0, word);
+        tokens[i] = (int32_t)(word[0] % 90);
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(prefill_chunks_do_not_change_a_bit),
+        cmocka_unit_test(every_instruction_set_returns_the_bits_of_the_scalar_code),
+        cmocka_unit_test(batch_mates_do_not_change_a_bit),
+        cmocka_unit_test(far_positions_give_the_same_bits_too),
+        cmocka_unit_test(copied_pages_and_restored_rings_continue_with_the_same_bits),
+        cmocka_unit_test(what_a_sequence_cannot_see_does_not_matter),
+        cmocka_unit_test(bad_options_are_refused_by_name),
+    };
+    return cmocka_run_group_tests_name("model.same_bits", tests, NULL, NULL);
+}

@@ -1,0 +1,92 @@
+#include "support/steps.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/forward.h"
+#include "support/test.h"
+
+void steps_open(struct steps *steps, const struct model *model, const char *isa, int threads, int max_rows, int pages,
+                int rings)
+{
+    struct backend_options options = {.threads = threads,
+                                      .isa = isa,
+                                      .max_rows = max_rows,
+                                      .max_outputs = max_rows,
+                                      .max_sequences = rings,
+                                      .pages = pages,
+                                      .rings = rings};
+    goss_error error;
+    steps->model = model;
+    steps->max_rows = max_rows;
+    if (cpu_backend.open(&steps->backend, model, &options, &error))
+        fail_msg("%s", error.text);
+}
+
+void steps_close(struct steps *steps)
+{
+    cpu_backend.close(steps->backend);
+}
+
+void steps_pages(struct steps_sequence *sequence, int first)
+{
+    for (int i = 0; i < STEPS_PAGES; i++)
+        sequence->page[i] = first + i;
+}
+
+void steps_step(struct steps *steps, struct steps_sequence *const *sequence, const int *ring_of, const int *take, int n)
+{
+    int rows = 0, n_vocab = steps->model->config.n_vocab;
+    int32_t *token = calloc((size_t)steps->max_rows * 3, sizeof *token);
+    int32_t *position = token + steps->max_rows, *output = position + steps->max_rows;
+    struct batch_sequence *run = calloc((size_t)n, sizeof *run);
+    float *logits = calloc((size_t)steps->max_rows * n_vocab, sizeof *logits);
+    int used = 0;
+    for (int i = 0; i < n; i++) {
+        struct steps_sequence *s = sequence[i];
+        int count = s->n - s->done < take[i] ? s->n - s->done : take[i];
+        if (count <= 0)
+            continue;
+        run[used++] = (struct batch_sequence){.first_row = rows,
+                                              .n_row = count,
+                                              .first_position = s->position + s->done,
+                                              .page = s->page,
+                                              .ring = ring_of[i]};
+        for (int j = 0; j < count; j++, rows++) {
+            assert_true(rows < steps->max_rows);
+            token[rows] = s->token[s->done + j];
+            position[rows] = s->position + s->done + j;
+            output[rows] = rows;
+        }
+    }
+    struct batch batch = {.n_row = rows,
+                          .token = token,
+                          .position = position,
+                          .n_sequence = used,
+                          .sequence = run,
+                          .n_output = rows,
+                          .output_row = output,
+                          .logits = logits};
+    if (rows > 0)
+        forward(&cpu_backend, steps->backend, &steps->model->config, &batch);
+    rows = 0;
+    for (int i = 0; i < n; i++) {
+        struct steps_sequence *s = sequence[i];
+        int count = s->n - s->done < take[i] ? s->n - s->done : take[i];
+        if (count <= 0)
+            continue;
+        memcpy(s->logits + (size_t)s->done * n_vocab, logits + (size_t)rows * n_vocab,
+               (size_t)count * n_vocab * sizeof *logits);
+        s->done += count;
+        rows += count;
+    }
+    free(token);
+    free(run);
+    free(logits);
+}
+
+void steps_run(struct steps *steps, struct steps_sequence *sequence, int ring, int chunk)
+{
+    while (sequence->done < sequence->n)
+        steps_step(steps, &sequence, &ring, &chunk, 1);
+}

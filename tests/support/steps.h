@@ -1,0 +1,40 @@
+/* Runs a model step by step, as the engine will: sequences over pages and rings, batches of any composition. */
+#ifndef SUPPORT_STEPS_H
+#define SUPPORT_STEPS_H
+
+#include "model/backend.h"
+
+enum { STEPS_PAGES = 1024 };
+
+/* One sequence: sequence i uses ring i. */
+struct steps_sequence {
+    const int32_t *token; /* [n] */
+    int n, position;      /* tokens to run, and the position of the first of them */
+    int done;             /* tokens already run; start with 0 */
+    int32_t page[STEPS_PAGES];
+    float *logits; /* [n][n_vocab] */
+};
+
+struct steps {
+    const struct model *model;
+    struct backend *backend;
+    int max_rows;
+};
+
+/* Asserts that it works. isa may be NULL. */
+void steps_open(struct steps *steps, const struct model *model, const char *isa, int threads, int max_rows, int pages,
+                int rings);
+void steps_close(struct steps *steps);
+
+/* Gives the sequence pages first, first + 1, .. for all its positions from 0 on. */
+void steps_pages(struct steps_sequence *sequence, int first);
+
+/* One step with up to `take[i]` tokens of each of n sequences, in the order given; ring_of[i] is the ring of entry i.
+ */
+void steps_step(struct steps *steps, struct steps_sequence *const *sequence, const int *ring_of, const int *take,
+                int n);
+
+/* Runs one sequence to its end, `chunk` tokens a step. */
+void steps_run(struct steps *steps, struct steps_sequence *sequence, int ring, int chunk);
+
+#endif
