@@ -24,6 +24,7 @@ from safetensors import safe_open
 from transformers.models.gpt_oss import modeling_gpt_oss as gpt_oss
 
 E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], dtype=torch.float32)
+PAIR = torch.stack((E2M1.repeat(16), E2M1.repeat_interleave(16)), dim=-1)  # byte -> its low and its high nibble
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 QUERIES_PER_SLICE = 256
 
@@ -53,9 +54,9 @@ def expand_mxfp4(blocks, scales, dtype):
     n_expert, rows, n_block, _ = blocks.shape
     out = torch.empty(n_expert, n_block * 32, rows, dtype=dtype)
     for expert in range(n_expert):
-        pairs = torch.stack((blocks[expert] & 15, blocks[expert] >> 4), dim=-1).reshape(rows, n_block, 32)
-        exponent = scales[expert].to(torch.int32)[..., None] - 127
-        out[expert] = torch.ldexp(E2M1[pairs.long()], exponent).reshape(rows, -1).T.to(dtype)
+        values = PAIR[blocks[expert].int()].reshape(rows, n_block, 32)
+        scale = torch.ldexp(torch.ones(()), scales[expert].int() - 127)[..., None]
+        out[expert] = (values * scale).reshape(rows, -1).T.to(dtype)
     return out
 
 
