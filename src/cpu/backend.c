@@ -63,9 +63,13 @@ static void place_activations(struct layout *l, struct backend *b)
     b->active = place(l, sizeof *b->active, c->n_expert, 1);
     place_panel(l, &b->in, slots, d);
     place_panel(l, &b->hidden, slots, c->d_ff);
-    bool plain = c->n_layer > 0 && !is_integer(&b->model->layers[0].gate_up);
-    b->in.x = plain ? place(l, sizeof *b->in.x, slots, d) : NULL;
-    b->hidden.x = plain ? place(l, sizeof *b->hidden.x, slots, c->d_ff) : NULL;
+    bool plain_in = false, plain_hidden = false; /* types may differ from layer to layer */
+    for (int i = 0; i < c->n_layer; i++) {
+        plain_in = plain_in || !is_integer(&b->model->layers[i].gate_up);
+        plain_hidden = plain_hidden || !is_integer(&b->model->layers[i].down);
+    }
+    b->in.x = plain_in ? place(l, sizeof *b->in.x, slots, d) : NULL;
+    b->hidden.x = plain_hidden ? place(l, sizeof *b->hidden.x, slots, c->d_ff) : NULL;
 }
 
 static void place_scratch(struct layout *l, const struct backend *b, struct scratch *s)

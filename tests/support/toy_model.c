@@ -73,7 +73,7 @@ static struct matrix random_matrix(struct toy *toy, enum dtype type, int rows, i
     return m;
 }
 
-static void random_layer(struct toy *toy, struct layer *l, const struct toy_shape *s)
+static void random_layer(struct toy *toy, struct layer *l, const struct toy_shape *s, enum dtype experts)
 {
     int qkv = (s->n_head + 2 * s->n_kv_head) * s->head_dim;
     l->attn_norm = floats(toy, s->d_model, 1.0f, 0.3f);
@@ -85,9 +85,9 @@ static void random_layer(struct toy *toy, struct layer *l, const struct toy_shap
     l->mlp_norm = floats(toy, s->d_model, 1.0f, 0.3f);
     l->router = random_matrix(toy, DTYPE_TILE_F32, s->n_expert, s->d_model, 1);
     l->router_bias = floats(toy, s->n_expert, 0.0f, 0.3f);
-    l->gate_up = random_matrix(toy, s->experts, 2 * s->d_ff, s->d_model, s->n_expert);
+    l->gate_up = random_matrix(toy, experts, 2 * s->d_ff, s->d_model, s->n_expert);
     l->gate_up_bias = floats(toy, s->n_expert * 2 * s->d_ff, 0.0f, 0.5f);
-    l->down = random_matrix(toy, s->experts, s->d_model, s->d_ff, s->n_expert);
+    l->down = random_matrix(toy, experts, s->d_model, s->d_ff, s->n_expert);
     l->down_bias = floats(toy, s->n_expert * s->d_model, 0.0f, 0.2f);
 }
 
@@ -148,7 +148,7 @@ struct model *toy_model_open(const struct toy_shape *s)
     m->config = config_of(s);
     m->layers = (struct layer *)bytes(toy, (size_t)s->n_layer * sizeof *m->layers);
     for (int l = 0; l < s->n_layer; l++)
-        random_layer(toy, &m->layers[l], s);
+        random_layer(toy, &m->layers[l], s, l == s->n_layer - 1 && s->last_experts ? s->last_experts : s->experts);
     m->final_norm = floats(toy, s->d_model, 1.0f, 0.3f);
     m->head = random_matrix(toy, s->dense, s->n_vocab, s->d_model, 1);
     m->embedding_type = s->dense == DTYPE_TILE_Q8 ? DTYPE_Q8_0 : DTYPE_BF16;

@@ -7,6 +7,7 @@
 struct toy_shape {
     int n_layer, d_model, n_head, n_kv_head, head_dim, d_ff, n_expert, n_active, n_vocab, window;
     enum dtype dense, experts; /* tile types */
+    enum dtype last_experts;   /* type of the last layer's experts; DTYPE_NONE: as the others */
     uint64_t seed;
 };
 
