@@ -55,7 +55,7 @@ def expand_mxfp4(blocks, scales, dtype):
     out = torch.empty(n_expert, n_block * 32, rows, dtype=dtype)
     for expert in range(n_expert):
         values = PAIR[blocks[expert].int()].reshape(rows, n_block, 32)
-        scale = torch.ldexp(torch.ones(()), scales[expert].int() - 127)[..., None]
+        scale = torch.ldexp(torch.ones(scales[expert].shape), scales[expert].int() - 127)[..., None]
         out[expert] = (values * scale).reshape(rows, -1).T.to(dtype)
     return out
 
