@@ -21,6 +21,8 @@
 #include "engine/sampler.h"
 #include "model/backend.h"
 
+enum { ENGINE_QUEUE = 16 };
+
 struct engine_options {
     int threads;          /* 0: one per core */
     const char *isa;      /* a cap, see struct backend_options; NULL: the best */
@@ -67,7 +69,8 @@ goss_status engine_add(struct engine *engine, const struct sequence_request *req
                        goss_error *error);
 
 /* Computes one batch: a row for every sequence that decodes, and up to `chunk` prompt rows shared fairly by the
- * others, so that a long prompt delays nobody by more than one chunk. False if there was nothing to compute. */
+ * others, so that a long prompt delays nobody by more than one chunk. A sequence whose tokens are not pulled pauses
+ * after ENGINE_QUEUE of them. False if there was nothing to compute. */
 bool engine_step(struct engine *engine);
 
 enum finish {

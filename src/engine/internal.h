@@ -1,0 +1,70 @@
+/* What engine.c, scheduler.c and step.c share; nobody else includes it. */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/kv.h"
+
+enum state { STATE_WAITING, STATE_RUNNING, STATE_DONE };
+
+struct sequence {
+    struct engine *engine;
+    struct sequence *previous, *next; /* in engine->active, or in engine->done */
+    enum state state;
+    enum finish finish;
+    goss_error error;
+
+    int32_t *id;               /* [limit] prompt, then answer */
+    int n_prompt, n_id, limit; /* limit: prompt + max_tokens */
+    int n_computed;            /* ids whose keys and values are in the cache; the others are rows to come */
+    int n_begun;               /* n_computed when it last got its pages: what came from the cache */
+    int cached_tokens;         /* the same when it began for the first time, or -1 before */
+    int32_t *stop, *boundary;  /* owned */
+    int n_stop, n_boundary;
+    bool score;
+    struct sampler *sampler; /* NULL if score */
+    const uint64_t *allowed; /* the caller's */
+    struct kv_sequence kv;
+
+    int n_row;        /* rows in the batch being planned or computed; 0 if none */
+    int first_output; /* its first row of logits in that batch */
+    struct score_rows scores;
+
+    struct sampled queue[ENGINE_QUEUE]; /* sampled and not pulled yet: n_queue from first_queued, circular */
+    int first_queued, n_queue;
+};
+
+struct sequence_list {
+    struct sequence *first, *last;
+};
+
+struct engine {
+    const struct model *model;
+    const struct backend_table *table;
+    struct backend *backend;
+    struct engine_options options; /* no field is 0 that has a default */
+    struct kv *kv;
+    uint64_t page_bytes, ring_bytes; /* of one, in the backend */
+    struct sequence_list active;     /* waiting and running, in the order in which they were added */
+    struct sequence_list done;
+    int n_running, n_waiting;
+    /* the batch: arrays for max_rows, max_sequences and max_outputs */
+    struct batch batch;
+    int32_t *token, *position, *output_row;
+    struct batch_sequence *rows;
+    struct sequence **row_owner; /* [n_sequence] */
+    float *logits;
+    uint64_t n_steps, n_rows, n_decode_rows, n_preemptions;
+};
+
+/* scheduler.c: gives waiting sequences pages and decides how many rows each sequence has in the next batch (n_row). */
+void scheduler_plan(struct engine *engine);
+/* Moves a sequence to the done list with everything it holds given back. */
+void sequence_end(struct sequence *sequence, enum finish finish);
+
+static inline int rows_to_come(const struct sequence *sequence)
+{
+    return sequence->n_id - sequence->n_computed;
+}
+
+#endif

@@ -1,0 +1,108 @@
+#include "engine/internal.h"
+
+/* Sequences are served in the order in which they were added. The oldest always gets what it needs, since any one
+ * sequence fits into the pages; so everything that was added ends. */
+
+/* Takes a running sequence's pages and ring away. It waits in its old place and recomputes from its ids, to the same
+ * bits. */
+static void set_back(struct engine *e, struct sequence *s)
+{
+    kv_end(e->kv, &s->kv);
+    s->state = STATE_WAITING;
+    s->n_computed = 0;
+    s->n_row = 0;
+    e->n_running--;
+    e->n_waiting++;
+    e->n_preemptions++;
+}
+
+static void admit(struct engine *e)
+{
+    for (struct sequence *s = e->active.first; s; s = s->next) {
+        if (s->state != STATE_WAITING)
+            continue;
+        if (!kv_begin(e->kv, &s->kv, s->id, s->n_id, s->n_id, &s->n_begun))
+            return; /* those behind it wait too, or it might wait for ever */
+        s->state = STATE_RUNNING;
+        s->n_computed = s->n_begun;
+        if (s->cached_tokens < 0)
+            s->cached_tokens = s->n_begun;
+        e->n_running++;
+        e->n_waiting--;
+    }
+}
+
+/* A page for the next position of s, at the cost of the youngest if need be. False if that was s itself. */
+static bool make_room(struct engine *e, struct sequence *s)
+{
+    while (!kv_reserve(e->kv, &s->kv, s->n_computed + 1)) {
+        struct sequence *youngest = e->active.last;
+        while (youngest->state != STATE_RUNNING)
+            youngest = youngest->previous;
+        set_back(e, youngest);
+        if (youngest == s)
+            return false;
+    }
+    return true;
+}
+
+static bool is_prefill(const struct sequence *s)
+{
+    return s->state == STATE_RUNNING && (rows_to_come(s) > 1 || s->score);
+}
+
+/* Every sequence whose ids are all computed but the last one has one row. */
+static void plan_decode(struct engine *e)
+{
+    for (struct sequence *s = e->active.first; s; s = s->next) {
+        s->n_row = 0;
+        if (s->state != STATE_RUNNING || is_prefill(s) || s->n_queue == ENGINE_QUEUE)
+            continue;
+        if (make_room(e, s))
+            s->n_row = 1;
+    }
+}
+
+/* How many more rows a prefill sequence could have in this batch. */
+static int appetite(const struct sequence *s, int score_rows_left)
+{
+    int rows = rows_to_come(s) - s->n_row;
+    if (s->score)
+        return rows < score_rows_left ? rows : score_rows_left;
+    return s->n_queue == ENGINE_QUEUE ? 0 : rows;
+}
+
+/* Shares `chunk` rows among the prompts: equal parts first, then what the short ones leave. Who is served first moves
+ * on with every step, so that a part below one row starves nobody. */
+static void plan_prefill(struct engine *e)
+{
+    int n = 0, left = e->options.chunk, score_left = e->options.score_rows;
+    for (struct sequence *s = e->active.first; s; s = s->next)
+        n += is_prefill(s);
+    if (n == 0)
+        return;
+    int skip = (int)(e->n_steps % (uint64_t)n);
+    int part = left / n > 0 ? left / n : 1;
+    for (int round = 0; round < 4; round++) { /* equal parts from `skip` on, then before it; the rest likewise */
+        int index = 0;
+        for (struct sequence *s = e->active.first; s && left > 0; s = s->next) {
+            if (!is_prefill(s))
+                continue;
+            bool late = index++ < skip;
+            if (late != (round % 2 == 1))
+                continue;
+            int rows = appetite(s, score_left), most = round < 2 && part < left ? part : left;
+            rows = rows < most ? rows : most;
+            s->n_row += rows;
+            left -= rows;
+            score_left -= s->score ? rows : 0;
+        }
+    }
+}
+
+void scheduler_plan(struct engine *e)
+{
+    admit(e);
+    plan_decode(e);
+    plan_prefill(e);
+}

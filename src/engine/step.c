@@ -1,0 +1,118 @@
+#include "engine/internal.h"
+#include "model/forward.h"
+
+/* Rows and outputs of one sequence, appended to the batch. */
+static void add_rows(struct engine *e, struct sequence *s)
+{
+    struct batch *b = &e->batch;
+    e->row_owner[b->n_sequence] = s;
+    e->rows[b->n_sequence++] = (struct batch_sequence){.first_row = b->n_row,
+                                                       .n_row = s->n_row,
+                                                       .first_position = s->n_computed,
+                                                       .page = s->kv.page,
+                                                       .ring = s->kv.ring};
+    s->first_output = b->n_output;
+    bool samples = !s->score && s->n_computed + s->n_row == s->n_id;
+    for (int i = 0; i < s->n_row; i++) {
+        e->token[b->n_row] = s->id[s->n_computed + i];
+        e->position[b->n_row] = s->n_computed + i;
+        if (s->score || (samples && i == s->n_row - 1))
+            e->output_row[b->n_output++] = b->n_row;
+        b->n_row++;
+    }
+    if (rows_to_come(s) == 1 && !s->score)
+        e->n_decode_rows++;
+}
+
+static void build_batch(struct engine *e)
+{
+    e->batch = (struct batch){.token = e->token,
+                              .position = e->position,
+                              .sequence = e->rows,
+                              .output_row = e->output_row,
+                              .logits = e->logits};
+    for (struct sequence *s = e->active.first; s; s = s->next)
+        if (s->n_row > 0)
+            add_rows(e, s);
+}
+
+/* Checkpoints at the caller's boundaries and, in the prompt, at regular distances, where this batch passed them. */
+static void keep_checkpoints(struct engine *e, struct sequence *s, int from, int to)
+{
+    int every = e->options.checkpoint_every;
+    for (int at = (from / every + 1) * every; at <= to && at < s->n_prompt; at += every)
+        kv_checkpoint(e->kv, &s->kv, s->id, at);
+    for (int i = 0; i < s->n_boundary; i++)
+        if (s->boundary[i] > from && s->boundary[i] <= to)
+            kv_checkpoint(e->kv, &s->kv, s->id, s->boundary[i]);
+}
+
+static bool is_stop(const struct sequence *s, int32_t id)
+{
+    for (int i = 0; i < s->n_stop; i++)
+        if (s->stop[i] == id)
+            return true;
+    return false;
+}
+
+static void sample(struct sequence *s, float *logits)
+{
+    struct sampled *out = &s->queue[(s->first_queued + s->n_queue) % ENGINE_QUEUE];
+    if (sampler_sample(s->sampler, logits, (uint64_t)s->n_id, s->allowed, out, &s->error)) {
+        sequence_end(s, FINISH_ERROR);
+        return;
+    }
+    s->n_queue++;
+    s->id[s->n_id++] = out->id;
+    sampler_see_answer(s->sampler, out->id);
+    bool stop = is_stop(s, out->id);
+    if (stop || s->n_id == s->limit)
+        sequence_end(s, stop ? FINISH_STOP : FINISH_LENGTH);
+}
+
+/* Checks a scored sequence's rows and shows them to the caller. */
+static void score(struct engine *e, struct sequence *s, const float *logits, int first, int n)
+{
+    int n_vocab = e->model->config.n_vocab;
+    for (int i = 0; i < n; i++)
+        if (logits_check(logits + (size_t)i * n_vocab, n_vocab, (uint64_t)(first + i), &s->error)) {
+            sequence_end(s, FINISH_ERROR);
+            return;
+        }
+    s->scores = (struct score_rows){.first = first, .n = n, .logits = logits};
+    if (s->n_computed == s->n_id)
+        sequence_end(s, FINISH_SCORED);
+}
+
+/* Moves a sequence on by the rows that were computed. */
+static void harvest(struct engine *e, struct sequence *s)
+{
+    float *logits = e->logits + (size_t)s->first_output * e->model->config.n_vocab;
+    int from = s->n_computed, n = s->n_row;
+    s->n_computed += n;
+    s->n_row = 0;
+    kv_publish(e->kv, &s->kv, s->id, s->n_computed);
+    keep_checkpoints(e, s, from, s->n_computed);
+    if (s->score)
+        score(e, s, logits, from, n);
+    else if (s->n_computed == s->n_id)
+        sample(s, logits);
+}
+
+bool engine_step(struct engine *e)
+{
+    for (struct sequence *s = e->done.first; s; s = s->next)
+        s->scores = (struct score_rows){0};
+    for (struct sequence *s = e->active.first; s; s = s->next)
+        s->scores = (struct score_rows){0};
+    scheduler_plan(e);
+    build_batch(e);
+    if (e->batch.n_row == 0)
+        return false;
+    forward(e->table, e->backend, &e->model->config, &e->batch);
+    e->n_steps++;
+    e->n_rows += (uint64_t)e->batch.n_row;
+    for (int i = 0; i < e->batch.n_sequence; i++)
+        harvest(e, e->row_owner[i]);
+    return true;
+}
