@@ -120,16 +120,16 @@ static void merge_long(struct long_piece *piece)
     }
 }
 
-/* Lays out the arrays for n ids in the work memory: 2 n words of heap and four times n half words. */
-static goss_status long_piece_init(struct long_piece *piece, const struct tables *tables, size_t n,
-                                   struct bpe_work *work, goss_error *error)
+/* Lays out the arrays for n ids in the work memory: 2 n words of heap and four times n half words. False when memory
+ * is out. */
+static bool long_piece_init(struct long_piece *piece, const struct tables *tables, size_t n, struct bpe_work *work)
 {
     size_t words = 4 * n;
     if (work->capacity < words) {
         bpe_work_free(work);
         work->memory = malloc(words * sizeof *work->memory);
         if (!work->memory)
-            return error_memory(error, words * sizeof *work->memory, "merging a long piece of text");
+            return false;
         work->capacity = words;
     }
     uint32_t *half = (uint32_t *)(work->memory + 2 * n);
@@ -139,7 +139,7 @@ static goss_status long_piece_init(struct long_piece *piece, const struct tables
                                  .rank = half + n,
                                  .next = half + 2 * n,
                                  .previous = half + 3 * n};
-    return GOSS_OK;
+    return true;
 }
 
 goss_status bpe_append(const struct tables *tables, const uint8_t *bytes, size_t n, struct bpe_work *work,
@@ -150,10 +150,9 @@ goss_status bpe_append(const struct tables *tables, const uint8_t *bytes, size_t
         size_t left = merge_short(tables, id, byte_ids(tables, bytes, n, id));
         return token_list_append(ids, (const int32_t *)id, left, error);
     }
-    struct long_piece piece = {0};
-    goss_status status = long_piece_init(&piece, tables, n, work, error);
-    if (status)
-        return status;
+    struct long_piece piece;
+    if (!long_piece_init(&piece, tables, n, work))
+        return error_memory(error, 32 * n, "merging a long piece of text");
     piece.n = byte_ids(tables, bytes, n, piece.id);
     merge_long(&piece);
     size_t count = 0;

@@ -148,7 +148,7 @@ struct draft {
 };
 
 /* Allocates for the vocabulary; the hash tables get `wider` more bits than they need at least. */
-static goss_status draft_open(struct draft *draft, const struct vocabulary *v, uint32_t wider, goss_error *error)
+static bool draft_open(struct draft *draft, const struct vocabulary *v, uint32_t wider)
 {
     struct tables_header header = {.magic = TABLES_MAGIC,
                                    .n_token = v->n_token,
@@ -164,9 +164,9 @@ static goss_status draft_open(struct draft *draft, const struct vocabulary *v, u
         header.n_byte += (uint32_t)strlen(v->alias[i].text);
     struct tables_layout at = tables_layout(&header);
     uint8_t *memory = malloc(at.end);
-    *draft = (struct draft){.header = (void *)memory};
+    *draft = (struct draft){.size = at.end};
     if (!memory)
-        return error_memory(error, at.end, "tokenizer tables");
+        return false;
     *draft = (struct draft){.header = (void *)memory,
                             .pair = (void *)(memory + at.pair),
                             .piece = (void *)(memory + at.piece),
@@ -177,7 +177,7 @@ static goss_status draft_open(struct draft *draft, const struct vocabulary *v, u
                             .bytes = memory + at.bytes,
                             .size = at.end};
     *draft->header = header;
-    return GOSS_OK;
+    return true;
 }
 
 static void copy_tokens(const struct draft *draft, const struct vocabulary *v)
@@ -253,11 +253,10 @@ goss_status tokenizer_build(struct tokenizer **tokenizer, const struct vocabular
             return error_set(error, GOSS_E_LIMIT, "%s: vocabulary: too many tokens whose hashes collide", v->file);
         struct draft draft;
         bool crowded = false;
-        status = draft_open(&draft, v, wider, error);
-        if (!status)
-            copy_tokens(&draft, v);
-        if (!status)
-            status = copy_literals(&draft, v, error);
+        if (!draft_open(&draft, v, wider))
+            return error_memory(error, draft.size, "tokenizer tables");
+        copy_tokens(&draft, v);
+        status = copy_literals(&draft, v, error);
         if (!status)
             status = pairs_fill(draft.pair, draft.header->pair_bits, v, &crowded, error);
         if (!status && !crowded)
