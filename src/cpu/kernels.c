@@ -1,7 +1,11 @@
 #include "cpu/kernels.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "model/model.h"
 
@@ -15,9 +19,32 @@ static bool always(void)
     return true;
 }
 
+#if defined(__x86_64__)
+/* Not every compiler knows this one by name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+/* The compiler's checks include that the operating system saves the registers. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+}
+#endif
+
 static const struct entry entries[] = {
 #if defined(__x86_64__)
-#elif defined(__aarch64__)
+    {&avx512_kernels, has_avx512},
+    {&avx2_kernels, has_avx2},
 #endif
     {&scalar_kernels, always},
 };
