@@ -26,6 +26,7 @@ static goss_status check_options(const struct engine_options *o, goss_error *err
         {"max_sequences", o->max_sequences, 4096},
         {"max_waiting", o->max_waiting, INT32_MAX},
         {"score_rows", o->score_rows, 4096},
+        {"checkpoints", o->checkpoints, 1024},
         {"checkpoint_every", o->checkpoint_every, INT32_MAX / 2},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
@@ -60,7 +61,7 @@ static goss_status divide_memory(struct engine *e, const struct model_config *co
         budget = physical > 0 && unit > 0 ? (uint64_t)physical * (uint64_t)unit / 4 : UINT64_C(1) << 32;
     }
     uint64_t rings = ring * (uint64_t)o->max_sequences;
-    uint64_t checkpoints = budget / 8 / ring;
+    uint64_t checkpoints = o->checkpoints > 0 ? (uint64_t)o->checkpoints : budget / 8 / ring;
     sizes->checkpoints = checkpoints < 1 ? 1 : checkpoints > 1024 ? 1024 : (int)checkpoints;
     uint64_t fixed = rings + ring * (uint64_t)sizes->checkpoints;
     uint64_t pages = budget > fixed ? (budget - fixed) / page : 0;
@@ -131,8 +132,9 @@ goss_status engine_open(struct engine **out, const struct model *model, const st
                                       .rings = o->max_sequences};
     if ((status = table->open(&e->backend, model, &backend, error)))
         goto fail;
-    if ((status = kv_open(&e->kv, table, e->backend, sizes.pages, o->max_sequences, sizes.checkpoints, error)))
+    if ((status = kv_cache_open(&e->kv, table, e->backend, sizes.pages, o->max_sequences, sizes.checkpoints, error)))
         goto fail;
+    e->slack = table->ring_bytes(e->backend) > 0 ? model->config.window : INT32_MAX / 2;
     if ((status = allocate(e, backend.max_rows, backend.max_outputs, error)))
         goto fail;
     *out = e;
@@ -142,15 +144,27 @@ fail:
     return status;
 }
 
+static void sequence_free(struct sequence *s)
+{
+    free(s->id);
+    free(s->stop);
+    free(s->boundary);
+    free(s->kv.page);
+    sampler_close(s->sampler);
+    free(s);
+}
+
 void engine_close(struct engine *e)
 {
     if (!e)
         return;
     while (e->active.first)
-        engine_release(e, e->active.first);
-    while (e->done.first)
-        engine_release(e, e->done.first);
-    kv_close(e->kv);
+        engine_cancel(e, e->active.first);
+    for (struct sequence *s = e->done.first, *next; s; s = next) {
+        next = s->next;
+        sequence_free(s);
+    }
+    kv_cache_close(e->kv);
     if (e->backend)
         e->table->close(e->backend);
     free(e->token);
@@ -218,16 +232,6 @@ static int32_t *copy_ids(const int32_t *id, int n, int room)
     return copy;
 }
 
-static void sequence_free(struct sequence *s)
-{
-    free(s->id);
-    free(s->stop);
-    free(s->boundary);
-    free(s->kv.page);
-    sampler_close(s->sampler);
-    free(s);
-}
-
 goss_status engine_add(struct engine *e, const struct sequence_request *r, struct sequence **out, goss_error *error)
 {
     *out = NULL;
@@ -244,10 +248,9 @@ goss_status engine_add(struct engine *e, const struct sequence_request *r, struc
     s->limit = r->score ? r->n_id : r->max_tokens > 0 ? r->n_id + r->max_tokens : e->options.context;
     s->cached_tokens = -1;
     s->n_stop = r->stop ? r->n_stop : config->n_stop;
-    s->n_boundary = r->n_boundary;
     s->id = copy_ids(r->id, r->n_id, s->limit);
     s->stop = copy_ids(r->stop ? r->stop : config->stop, s->n_stop, s->n_stop);
-    s->boundary = copy_ids(r->boundary, s->n_boundary, s->n_boundary);
+    s->boundary = copy_ids(NULL, 0, r->n_boundary);
     s->kv.page = malloc((size_t)pages_for(s->limit) * sizeof *s->kv.page);
     s->kv.owner = r->owner;
     s->kv.cached = !r->no_cache && !r->score;
@@ -256,6 +259,9 @@ goss_status engine_add(struct engine *e, const struct sequence_request *r, struc
         sequence_free(s);
         return status;
     }
+    for (int i = 0, last = 0; i < r->n_boundary; i++) /* only hints: what is no position in order is left out */
+        if (r->boundary[i] > last && r->boundary[i] < r->n_id)
+            s->boundary[s->n_boundary++] = last = r->boundary[i];
     if (!r->score && (status = sampler_open(&s->sampler, &r->sampling, config->n_vocab, error))) {
         sequence_free(s);
         return status;
@@ -273,8 +279,8 @@ void sequence_end(struct sequence *s, enum finish finish)
     struct engine *e = s->engine;
     if (s->state == STATE_RUNNING) {
         if (finish != FINISH_ERROR && s->n_computed > s->n_begun) /* the next turn may continue here */
-            kv_checkpoint(e->kv, &s->kv, s->id, s->n_computed);
-        kv_end(e->kv, &s->kv);
+            kv_cache_checkpoint(e->kv, &s->kv, s->id, s->n_computed);
+        kv_cache_end(e->kv, &s->kv);
         e->n_running--;
     } else if (s->state == STATE_WAITING) {
         e->n_waiting--;
@@ -342,7 +348,7 @@ struct usage sequence_usage(const struct sequence *s)
 
 struct engine_stats engine_stats(const struct engine *e)
 {
-    struct kv_stats kv = kv_stats(e->kv);
+    struct kv_cache_stats kv = kv_cache_stats(e->kv);
     return (struct engine_stats){
         .pages = kv.pages,
         .pages_free = kv.pages_free,
@@ -370,5 +376,5 @@ struct engine_stats engine_stats(const struct engine *e)
 
 void engine_forget(struct engine *e)
 {
-    kv_forget(e->kv);
+    kv_cache_forget(e->kv);
 }

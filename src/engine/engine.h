@@ -32,6 +32,7 @@ struct engine_options {
     int max_waiting;      /* most sequences added and not yet computed; 0: 1024 */
     int score_rows;       /* most rows of logits per step for scored sequences; 0: no scoring */
     uint64_t kv_bytes;    /* for pages, rings and snapshots together; 0: enough for max_sequences of `context` */
+    int checkpoints;      /* most checkpoints kept; 0: as many as an eighth of kv_bytes holds, at most 1024 */
     int checkpoint_every; /* positions between automatic checkpoints in a long prompt; 0: 2048 */
 };
 

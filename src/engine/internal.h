@@ -43,8 +43,9 @@ struct engine {
     const struct backend_table *table;
     struct backend *backend;
     struct engine_options options; /* no field is 0 that has a default */
-    struct kv *kv;
+    struct kv_cache *kv;
     uint64_t page_bytes, ring_bytes; /* of one, in the backend */
+    int slack;                       /* how far behind a checkpoint's position a batch may end */
     struct sequence_list active;     /* waiting and running, in the order in which they were added */
     struct sequence_list done;
     int n_running, n_waiting;

@@ -29,7 +29,7 @@ struct checkpoint {
     int32_t older, newer;  /* in order of use */
 };
 
-struct kv {
+struct kv_cache {
     const struct backend_table *table;
     struct backend *backend;
     uint64_t ring_bytes;
@@ -56,7 +56,7 @@ static int pages_for(int positions)
 
 /* ---- opening ---- */
 
-static void link_all(struct kv *kv)
+static void link_all(struct kv_cache *kv)
 {
     for (int p = kv->n_pages - 1; p >= 0; p--) {
         kv->page[p].next = kv->first_free;
@@ -72,12 +72,12 @@ static void link_all(struct kv *kv)
         kv->bucket[b] = NONE;
 }
 
-goss_status kv_open(struct kv **out, const struct backend_table *table, struct backend *backend, int pages, int rings,
-                    int checkpoints, goss_error *error)
+goss_status kv_cache_open(struct kv_cache **out, const struct backend_table *table, struct backend *backend, int pages,
+                          int rings, int checkpoints, goss_error *error)
 {
     *out = NULL;
     assert(pages > 0 && rings > 0 && checkpoints >= 0);
-    struct kv *kv = calloc(1, sizeof *kv);
+    struct kv_cache *kv = calloc(1, sizeof *kv);
     if (!kv)
         return error_memory(error, sizeof *kv, "the KV tables");
     kv->table = table;
@@ -97,7 +97,7 @@ goss_status kv_open(struct kv **out, const struct backend_table *table, struct b
     kv->checkpoint = calloc(spare, sizeof *kv->checkpoint);
     kv->path = calloc(spare, sizeof *kv->path);
     if (!kv->page || !kv->bucket || !kv->ring || !kv->checkpoint || !kv->path) {
-        kv_close(kv);
+        kv_cache_close(kv);
         return error_memory(error, (size_t)pages * sizeof *kv->page, "the KV tables");
     }
     link_all(kv);
@@ -105,7 +105,7 @@ goss_status kv_open(struct kv **out, const struct backend_table *table, struct b
     return GOSS_OK;
 }
 
-void kv_close(struct kv *kv)
+void kv_cache_close(struct kv_cache *kv)
 {
     if (!kv)
         return;
@@ -131,12 +131,12 @@ static uint64_t hash_of(uint64_t owner, int32_t parent, const int32_t id[KV_PAGE
     return h;
 }
 
-static int32_t *bucket_of(struct kv *kv, uint64_t hash)
+static int32_t *bucket_of(struct kv_cache *kv, uint64_t hash)
 {
     return &kv->bucket[hash & (kv->n_buckets - 1)];
 }
 
-static int32_t find_page(struct kv *kv, uint64_t owner, int32_t parent, const int32_t id[KV_PAGE])
+static int32_t find_page(struct kv_cache *kv, uint64_t owner, int32_t parent, const int32_t id[KV_PAGE])
 {
     uint64_t hash = hash_of(owner, parent, id);
     int32_t p = *bucket_of(kv, hash);
@@ -149,7 +149,7 @@ static int32_t find_page(struct kv *kv, uint64_t owner, int32_t parent, const in
     return p;
 }
 
-static void unpublish(struct kv *kv, int32_t p)
+static void unpublish(struct kv_cache *kv, int32_t p)
 {
     int32_t *link = bucket_of(kv, kv->page[p].hash);
     while (*link != p)
@@ -159,7 +159,7 @@ static void unpublish(struct kv *kv, int32_t p)
 }
 
 /* Drops one reference; a page that nobody needs is free, and needs its parent no longer. */
-static void drop(struct kv *kv, int32_t p)
+static void drop(struct kv_cache *kv, int32_t p)
 {
     while (p != NONE && --kv->page[p].refs == 0) {
         struct page *page = &kv->page[p];
@@ -175,14 +175,14 @@ static void drop(struct kv *kv, int32_t p)
     }
 }
 
-static void pin(struct kv *kv, int32_t p)
+static void pin(struct kv_cache *kv, int32_t p)
 {
     kv->page[p].refs++;
     if (kv->page[p].pins++ == 0)
         kv->n_pinned++;
 }
 
-static void unpin(struct kv *kv, int32_t p)
+static void unpin(struct kv_cache *kv, int32_t p)
 {
     if (--kv->page[p].pins == 0)
         kv->n_pinned--;
@@ -191,19 +191,19 @@ static void unpin(struct kv *kv, int32_t p)
 
 /* ---- checkpoints ---- */
 
-static int32_t *list_after(struct kv *kv, int32_t parent)
+static int32_t *list_after(struct kv_cache *kv, int32_t parent)
 {
     return parent == NONE ? &kv->root : &kv->page[parent].checkpoint;
 }
 
-static void order_remove(struct kv *kv, int32_t c)
+static void order_remove(struct kv_cache *kv, int32_t c)
 {
     struct checkpoint *k = &kv->checkpoint[c];
     *(k->older == NONE ? &kv->oldest : &kv->checkpoint[k->older].newer) = k->newer;
     *(k->newer == NONE ? &kv->newest : &kv->checkpoint[k->newer].older) = k->older;
 }
 
-static void order_append(struct kv *kv, int32_t c)
+static void order_append(struct kv_cache *kv, int32_t c)
 {
     struct checkpoint *k = &kv->checkpoint[c];
     k->older = kv->newest;
@@ -212,7 +212,7 @@ static void order_append(struct kv *kv, int32_t c)
     kv->newest = c;
 }
 
-static void renew(struct kv *kv, int32_t c)
+static void renew(struct kv_cache *kv, int32_t c)
 {
     order_remove(kv, c);
     order_append(kv, c);
@@ -223,7 +223,7 @@ static int32_t last_page(const struct checkpoint *k)
     return k->partial != NONE ? k->partial : k->parent;
 }
 
-static void checkpoint_drop(struct kv *kv, int32_t c)
+static void checkpoint_drop(struct kv_cache *kv, int32_t c)
 {
     struct checkpoint *k = &kv->checkpoint[c];
     int32_t *link = list_after(kv, k->parent);
@@ -238,7 +238,7 @@ static void checkpoint_drop(struct kv *kv, int32_t c)
     kv->n_checkpoints--;
 }
 
-static bool evict(struct kv *kv)
+static bool evict(struct kv_cache *kv)
 {
     for (int32_t c = kv->oldest; c != NONE; c = kv->checkpoint[c].newer)
         if (kv->page[last_page(&kv->checkpoint[c])].pins == 0) {
@@ -251,7 +251,7 @@ static bool evict(struct kv *kv)
 
 /* A page that no sequence holds is free or kept by checkpoints that can be evicted: a sequence holds all pages on the
  * way to those it holds. So this fails only if every page is pinned. */
-static int32_t take(struct kv *kv)
+static int32_t take(struct kv_cache *kv)
 {
     while (kv->first_free == NONE)
         if (!evict(kv))
@@ -279,7 +279,7 @@ struct match {
 };
 
 /* The longest prefix of id[0 .. n) that can be continued, and the checkpoints on its way renewed. */
-static struct match find(struct kv *kv, uint64_t owner, const int32_t *id, int n)
+static struct match find(struct kv_cache *kv, uint64_t owner, const int32_t *id, int n)
 {
     struct match best = {.position = 0, .parent = NONE, .checkpoint = NONE};
     int n_path = 0;
@@ -304,7 +304,7 @@ static struct match find(struct kv *kv, uint64_t owner, const int32_t *id, int n
 }
 
 /* Whether pages for `reserve` positions can be had on top of what the match shares. */
-static bool affordable(const struct kv *kv, const struct match *match, int reserve)
+static bool affordable(const struct kv_cache *kv, const struct match *match, int reserve)
 {
     int pinned = kv->n_pinned, shared = 0;
     for (int32_t p = match->parent; p != NONE; p = kv->page[p].parent, shared++)
@@ -314,7 +314,7 @@ static bool affordable(const struct kv *kv, const struct match *match, int reser
     return pages_for(reserve) - shared <= kv->n_pages - pinned;
 }
 
-static void take_over(struct kv *kv, struct kv_sequence *s, const struct match *match)
+static void take_over(struct kv_cache *kv, struct kv_sequence *s, const struct match *match)
 {
     s->n_page = s->n_published = match->position / KV_PAGE;
     int32_t p = match->parent;
@@ -337,7 +337,7 @@ static void take_over(struct kv *kv, struct kv_sequence *s, const struct match *
         kv->table->load_ring(kv->backend, s->ring, match->position, k->snapshot);
 }
 
-bool kv_begin(struct kv *kv, struct kv_sequence *s, const int32_t *id, int n, int reserve, int *position)
+bool kv_cache_begin(struct kv_cache *kv, struct kv_sequence *s, const int32_t *id, int n, int reserve, int *position)
 {
     struct match match = {.position = 0, .parent = NONE, .checkpoint = NONE};
     if (kv->n_rings_free == 0)
@@ -353,12 +353,12 @@ bool kv_begin(struct kv *kv, struct kv_sequence *s, const int32_t *id, int n, in
         kv->hits++;
         kv->hit_tokens += (uint64_t)match.position;
     }
-    bool reserved = kv_reserve(kv, s, reserve);
+    bool reserved = kv_cache_reserve(kv, s, reserve);
     assert(reserved); /* affordable said so */
     return reserved;
 }
 
-bool kv_reserve(struct kv *kv, struct kv_sequence *s, int n)
+bool kv_cache_reserve(struct kv_cache *kv, struct kv_sequence *s, int n)
 {
     while (s->n_page < pages_for(n)) {
         int32_t p = take(kv);
@@ -371,7 +371,7 @@ bool kv_reserve(struct kv *kv, struct kv_sequence *s, int n)
 
 /* ---- leaving something behind ---- */
 
-void kv_publish(struct kv *kv, struct kv_sequence *s, const int32_t *id, int n)
+void kv_cache_publish(struct kv_cache *kv, struct kv_sequence *s, const int32_t *id, int n)
 {
     if (!s->cached)
         return;
@@ -401,7 +401,7 @@ void kv_publish(struct kv *kv, struct kv_sequence *s, const int32_t *id, int n)
 }
 
 /* A free slot with memory for a snapshot, or NONE. */
-static int32_t checkpoint_slot(struct kv *kv)
+static int32_t checkpoint_slot(struct kv_cache *kv)
 {
     if (kv->first_free_checkpoint == NONE && kv->oldest != NONE) {
         checkpoint_drop(kv, kv->oldest);
@@ -417,7 +417,7 @@ static int32_t checkpoint_slot(struct kv *kv)
     return c;
 }
 
-void kv_checkpoint(struct kv *kv, struct kv_sequence *s, const int32_t *id, int position)
+void kv_cache_checkpoint(struct kv_cache *kv, struct kv_sequence *s, const int32_t *id, int position)
 {
     int boundary = position / KV_PAGE * KV_PAGE, n_tail = position - boundary;
     if (!s->cached || position == 0)
@@ -444,14 +444,17 @@ void kv_checkpoint(struct kv *kv, struct kv_sequence *s, const int32_t *id, int 
         kv->page[parent].refs++;
     if (k->partial != NONE)
         kv->page[k->partial].refs++;
-    k->next = *list_after(kv, parent);
-    *list_after(kv, parent) = c;
+    int32_t *link = list_after(kv, parent); /* in order of position, so that find meets the shortest prefix first */
+    while (*link != NONE && kv->checkpoint[*link].n_tail < n_tail)
+        link = &kv->checkpoint[*link].next;
+    k->next = *link;
+    *link = c;
     order_append(kv, c);
     kv->n_checkpoints++;
     (void)find(kv, s->owner, id, position);
 }
 
-void kv_end(struct kv *kv, struct kv_sequence *s)
+void kv_cache_end(struct kv_cache *kv, struct kv_sequence *s)
 {
     for (int i = 0; i < s->n_page; i++)
         unpin(kv, s->page[i]);
@@ -459,15 +462,15 @@ void kv_end(struct kv *kv, struct kv_sequence *s)
     kv->ring[kv->n_rings_free++] = s->ring;
 }
 
-void kv_forget(struct kv *kv)
+void kv_cache_forget(struct kv_cache *kv)
 {
     while (kv->oldest != NONE)
         checkpoint_drop(kv, kv->oldest);
 }
 
-struct kv_stats kv_stats(const struct kv *kv)
+struct kv_cache_stats kv_cache_stats(const struct kv_cache *kv)
 {
-    return (struct kv_stats){
+    return (struct kv_cache_stats){
         .pages = kv->n_pages,
         .pages_free = kv->n_free,
         .pages_cached = kv->n_pages - kv->n_free - kv->n_pinned,

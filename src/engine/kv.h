@@ -17,7 +17,8 @@
  * Eviction takes the least recently used checkpoint whose last page no sequence holds. A hit renews the checkpoints on
  * its way, the shortest prefix last, so that what many prompts begin with stays longest.
  *
- * Nothing here fails after kv_open but for pages running out; without memory for a snapshot there is no checkpoint. */
+ * Nothing here fails after kv_cache_open but for pages running out; without memory for a snapshot there is no
+ * checkpoint. */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 
@@ -25,11 +26,11 @@
 
 #include "model/backend.h"
 
-struct kv;
+struct kv_cache;
 
-goss_status kv_open(struct kv **kv, const struct backend_table *table, struct backend *backend, int pages, int rings,
-                    int checkpoints, goss_error *error);
-void kv_close(struct kv *kv); /* NULL is fine */
+goss_status kv_cache_open(struct kv_cache **kv, const struct backend_table *table, struct backend *backend, int pages,
+                          int rings, int checkpoints, goss_error *error);
+void kv_cache_close(struct kv_cache *kv); /* NULL is fine */
 
 /* The part of a running sequence. The caller sets owner, cached and page, an array for the longest the sequence may
  * become; the rest is kept by the functions below. */
@@ -44,29 +45,30 @@ struct kv_sequence {
 
 /* Gives a sequence a ring, pages for `reserve` positions and the longest prefix of id[0 .. n-1) that can be continued,
  * whose length is *position. False, and nothing changed, if rings or pages are short. */
-bool kv_begin(struct kv *kv, struct kv_sequence *sequence, const int32_t *id, int n, int reserve, int *position);
+bool kv_cache_begin(struct kv_cache *kv, struct kv_sequence *sequence, const int32_t *id, int n, int reserve,
+                    int *position);
 
 /* Makes sure that there are pages for positions 0 .. n-1. False if pages are short. */
-bool kv_reserve(struct kv *kv, struct kv_sequence *sequence, int n);
+bool kv_cache_reserve(struct kv_cache *kv, struct kv_sequence *sequence, int n);
 
 /* Tells that id[0 .. n) are computed. */
-void kv_publish(struct kv *kv, struct kv_sequence *sequence, const int32_t *id, int n);
+void kv_cache_publish(struct kv_cache *kv, struct kv_sequence *sequence, const int32_t *id, int n);
 
-/* Keeps a checkpoint at `position`, which the last batch has passed and kv_publish has been told of. */
-void kv_checkpoint(struct kv *kv, struct kv_sequence *sequence, const int32_t *id, int position);
+/* Keeps a checkpoint at `position`, the end of the last batch or up to `window` positions before it. */
+void kv_cache_checkpoint(struct kv_cache *kv, struct kv_sequence *sequence, const int32_t *id, int position);
 
 /* Gives everything back. What the cache holds of it stays. */
-void kv_end(struct kv *kv, struct kv_sequence *sequence);
+void kv_cache_end(struct kv_cache *kv, struct kv_sequence *sequence);
 
 /* Drops every checkpoint. */
-void kv_forget(struct kv *kv);
+void kv_cache_forget(struct kv_cache *kv);
 
-struct kv_stats {
+struct kv_cache_stats {
     int pages, pages_free, pages_cached; /* cached: held by no sequence */
     int rings, rings_free;
     int checkpoints, checkpoints_max;
     uint64_t hits, hit_tokens, copies, evictions;
 };
-struct kv_stats kv_stats(const struct kv *kv);
+struct kv_cache_stats kv_cache_stats(const struct kv_cache *kv);
 
 #endif

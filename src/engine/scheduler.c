@@ -7,7 +7,7 @@
  * bits. */
 static void set_back(struct engine *e, struct sequence *s)
 {
-    kv_end(e->kv, &s->kv);
+    kv_cache_end(e->kv, &s->kv);
     s->state = STATE_WAITING;
     s->n_computed = 0;
     s->n_row = 0;
@@ -21,7 +21,7 @@ static void admit(struct engine *e)
     for (struct sequence *s = e->active.first; s; s = s->next) {
         if (s->state != STATE_WAITING)
             continue;
-        if (!kv_begin(e->kv, &s->kv, s->id, s->n_id, s->n_id, &s->n_begun))
+        if (!kv_cache_begin(e->kv, &s->kv, s->id, s->n_id, s->n_id, &s->n_begun))
             return; /* those behind it wait too, or it might wait for ever */
         s->state = STATE_RUNNING;
         s->n_computed = s->n_begun;
@@ -35,7 +35,7 @@ static void admit(struct engine *e)
 /* A page for the next position of s, at the cost of the youngest if need be. False if that was s itself. */
 static bool make_room(struct engine *e, struct sequence *s)
 {
-    while (!kv_reserve(e->kv, &s->kv, s->n_computed + 1)) {
+    while (!kv_cache_reserve(e->kv, &s->kv, s->n_computed + 1)) {
         struct sequence *youngest = e->active.last;
         while (youngest->state != STATE_RUNNING)
             youngest = youngest->previous;
@@ -63,12 +63,21 @@ static void plan_decode(struct engine *e)
     }
 }
 
-/* How many more rows a prefill sequence could have in this batch. */
-static int appetite(const struct sequence *s, int score_rows_left)
+static int min(int a, int b)
 {
-    int rows = rows_to_come(s) - s->n_row;
+    return a < b ? a : b;
+}
+
+/* How many more rows a prefill sequence could have in this batch, which may not end too far behind the next place where
+ * a checkpoint is wanted. */
+static int appetite(const struct engine *e, const struct sequence *s, int score_rows_left)
+{
+    int end = s->n_id;
+    for (int i = s->n_boundary - 1; i >= 0 && s->boundary[i] > s->n_computed; i--)
+        end = min(s->n_id, s->boundary[i] + e->slack);
+    int rows = end - s->n_computed - s->n_row;
     if (s->score)
-        return rows < score_rows_left ? rows : score_rows_left;
+        return min(rows, score_rows_left);
     return s->n_queue == ENGINE_QUEUE ? 0 : rows;
 }
 
@@ -91,8 +100,7 @@ static void plan_prefill(struct engine *e)
             bool late = index++ < skip;
             if (late != (round % 2 == 1))
                 continue;
-            int rows = appetite(s, score_left), most = round < 2 && part < left ? part : left;
-            rows = rows < most ? rows : most;
+            int rows = min(appetite(e, s, score_left), round < 2 ? min(part, left) : left);
             s->n_row += rows;
             left -= rows;
             score_left -= s->score ? rows : 0;

@@ -40,11 +40,11 @@ static void build_batch(struct engine *e)
 static void keep_checkpoints(struct engine *e, struct sequence *s, int from, int to)
 {
     int every = e->options.checkpoint_every;
-    for (int at = (from / every + 1) * every; at <= to && at < s->n_prompt; at += every)
-        kv_checkpoint(e->kv, &s->kv, s->id, at);
     for (int i = 0; i < s->n_boundary; i++)
-        if (s->boundary[i] > from && s->boundary[i] <= to)
-            kv_checkpoint(e->kv, &s->kv, s->id, s->boundary[i]);
+        if (s->boundary[i] > from && s->boundary[i] <= to && s->boundary[i] >= to - e->slack)
+            kv_cache_checkpoint(e->kv, &s->kv, s->id, s->boundary[i]);
+    if (to < s->n_prompt && from / every < to / every)
+        kv_cache_checkpoint(e->kv, &s->kv, s->id, to);
 }
 
 static bool is_stop(const struct sequence *s, int32_t id)
@@ -75,7 +75,7 @@ static void score(struct engine *e, struct sequence *s, const float *logits, int
 {
     int n_vocab = e->model->config.n_vocab;
     for (int i = 0; i < n; i++)
-        if (logits_check(logits + (size_t)i * n_vocab, n_vocab, (uint64_t)(first + i), &s->error)) {
+        if (logits_check(logits + (size_t)i * n_vocab, n_vocab, (uint64_t)first + (uint64_t)i, &s->error)) {
             sequence_end(s, FINISH_ERROR);
             return;
         }
@@ -91,7 +91,7 @@ static void harvest(struct engine *e, struct sequence *s)
     int from = s->n_computed, n = s->n_row;
     s->n_computed += n;
     s->n_row = 0;
-    kv_publish(e->kv, &s->kv, s->id, s->n_computed);
+    kv_cache_publish(e->kv, &s->kv, s->id, s->n_computed);
     keep_checkpoints(e, s, from, s->n_computed);
     if (s->score)
         score(e, s, logits, from, n);

@@ -37,8 +37,8 @@ struct backend_table {
 
     /* KV copy. A ring snapshot holds what the window layers need to continue at `position` (the last `window`
      * positions before it) and is ring_bytes long; 0 if no layer is sliding. save_ring may ask for any position that
-     * the ring's last batch passed, first_position < position <= first_position + n_row, so that a prompt need not be
-     * cut where a snapshot is wanted: a ring keeps at least window + max_rows - 1 positions. */
+     * the ring's last batch passed, up to `window` before its end, so that a prompt need not be cut where a snapshot is
+     * wanted: a ring keeps at least its last 2 * window positions. */
     void (*copy_page)(struct backend *, int from, int to);
     uint64_t (*ring_bytes)(const struct backend *);
     void (*save_ring)(struct backend *, int ring, int position, void *snapshot);

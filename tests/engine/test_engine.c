@@ -25,13 +25,11 @@ static void open_engine(struct fixture *f, int window, struct engine_options opt
         fail_msg("%s", error.text);
 }
 
-static uint64_t bytes_of_pages(int pages, int rings, int checkpoints)
+static uint64_t bytes_of(int pages, int rings, int checkpoints)
 {
     struct fake_counts counts = {0};
     struct fake_model fake = fake_model(&counts, FAKE_WINDOW, 8192);
-    uint64_t ring = fake_backend.kv_bytes(&fake.model.config, 0, 1);
-    uint64_t rest = fake_backend.kv_bytes(&fake.model.config, pages, rings) + ring * (uint64_t)checkpoints;
-    return rest + rest / 7; /* an eighth of it all goes to checkpoints */
+    return fake_backend.kv_bytes(&fake.model.config, pages, rings + checkpoints);
 }
 
 /* All that was held is free again, once the cache is dropped too. */
@@ -207,7 +205,8 @@ static void answers_survive_eviction_and_preemption(void **state)
                     (struct engine_options){.chunk = 100,
                                             .context = CONTEXT,
                                             .max_sequences = 5,
-                                            .kv_bytes = bytes_of_pages(CONTEXT / KV_PAGE + 2, 5, 6)});
+                                            .checkpoints = 6,
+                                            .kv_bytes = bytes_of(CONTEXT / KV_PAGE + 2, 5, 6)});
         run_crowd(&f, (uint64_t)s + 50);
         struct engine_stats stats = engine_stats(f.engine);
         assert_true(stats.pages <= CONTEXT / KV_PAGE + 4);
@@ -276,6 +275,24 @@ static void the_end_of_an_answer_can_be_continued(void **state)
     close_engine(&f);
 }
 
+static void a_prompt_that_is_wholly_cached_still_computes_its_last_id(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT});
+    struct asked *first = ask(1, 300, 3, 300), *second = ask(1, 300, 4, 300);
+    int32_t boundary = 290;
+    first->request.boundary = &boundary;
+    first->request.n_boundary = 1;
+    first->request.max_tokens = second->request.max_tokens = 1; /* so the first ends with a checkpoint at 300 */
+    run_alone(&f, first);
+    run_alone(&f, second);
+    assert_int_equal(sequence_usage(second->sequence).cached_tokens, 290);
+    check_answer(&f, first);
+    check_answer(&f, second);
+    close_engine(&f);
+}
+
 /* The page is still being written by the first sequence when the second begins from a checkpoint inside it. */
 static void a_page_shared_while_it_is_written_is_copied(void **state)
 {
@@ -334,22 +351,34 @@ static void owners_never_share(void **state)
     close_engine(&f);
 }
 
-static void what_many_prompts_begin_with_stays_cached_longest(void **state)
+static int cached_tokens_of(struct fixture *f, struct asked *a)
+{
+    run_alone(f, a);
+    int cached = sequence_usage(a->sequence).cached_tokens;
+    check_answer(f, a);
+    return cached;
+}
+
+static void of_one_prompt_the_shortest_prefix_stays_cached_longest(void **state)
 {
     (void)state;
     struct fixture f;
-    open_engine(&f, FAKE_WINDOW,
-                (struct engine_options){.context = 1024, .max_sequences = 1, .kv_bytes = bytes_of_pages(8, 1, 3)});
-    for (uint64_t i = 0; i < 20; i++) {
-        int32_t boundary[] = {300, 500};
-        struct asked *a = ask(4, 300, i, 520);
+    open_engine(
+        &f, FAKE_WINDOW,
+        (struct engine_options){.context = 1024, .max_sequences = 1, .checkpoints = 3, .kv_bytes = bytes_of(12, 1, 3)});
+    assert_int_equal(engine_stats(f.engine).checkpoints_max, 3);
+    int32_t boundary[] = {100, 130};
+    for (uint64_t strangers = 0; strangers <= 3; strangers++) {
+        struct asked *a = ask(4 + strangers, 200, 1, 200);
         a->request.boundary = boundary;
         a->request.n_boundary = 2;
-        run_alone(&f, a);
-        assert_int_equal(sequence_usage(a->sequence).cached_tokens, i > 0 ? 300 : 0);
-        check_answer(&f, a);
+        assert_int_equal(cached_tokens_of(&f, a), 0); /* leaves 100, 130 and its end */
+        for (uint64_t i = 0; i < strangers; i++)
+            assert_int_equal(cached_tokens_of(&f, ask(20 + strangers, 0, 30 * strangers + i, 50)), 0);
+        static const int expected[] = {130, 130, 100, 0}; /* the next prompt parts from it at 150 */
+        assert_int_equal(cached_tokens_of(&f, ask(4 + strangers, 150, 2, 200)), expected[strangers]);
+        engine_forget(f.engine);
     }
-    assert_true(engine_stats(f.engine).evictions > 0);
     close_engine(&f);
 }
 
@@ -389,24 +418,23 @@ static void a_long_prompt_delays_the_others_by_no_more_than_a_chunk(void **state
     free(late);
 }
 
-static void nobody_starves_when_there_are_fewer_rows_than_prompts(void **state)
+static void a_short_prompt_is_served_among_long_ones_when_rows_are_scarce(void **state)
 {
     (void)state;
     struct fixture f;
     open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT, .max_sequences = 5, .chunk = 2});
     struct asked *a[5];
     for (int i = 0; i < 5; i++) {
-        a[i] = ask(3, 0, (uint64_t)i, 40);
+        a[i] = ask(3, 0, (uint64_t)i, i < 4 ? 1000 : 8);
         add(&f, a[i]);
     }
-    for (int step = 0; step < 100; step++) /* 200 rows for 5 prompts of 40, and whatever decodes meanwhile */
+    for (int step = 0; step < 30; step++) /* 8 rows of its own at 2 in 5 steps */
         engine_step(f.engine);
-    for (int i = 0; i < 5; i++) {
-        pull(a[i]);
-        assert_true(a[i]->n_answer > 0);
-        free(a[i]);
-    }
+    pull(a[4]);
+    assert_true(a[4]->n_answer > 0);
     engine_close(f.engine);
+    for (int i = 0; i < 5; i++)
+        free(a[i]);
 }
 
 static void what_does_not_fit_is_refused_with_the_counts(void **state)
@@ -441,7 +469,7 @@ static void what_does_not_fit_is_refused_with_the_counts(void **state)
     assert_int_equal(engine_add(f.engine, &a->request, &a->sequence, &error), GOSS_OK);
     assert_int_equal(engine_add(f.engine, &a->request, &a->sequence, &error), GOSS_E_LIMIT);
     engine_close(f.engine);
-    struct engine_options small = {.context = 2000, .kv_bytes = bytes_of_pages(3, 1, 1)};
+    struct engine_options small = {.context = 2000, .checkpoints = 1, .kv_bytes = bytes_of(3, 1, 1)};
     assert_int_equal(engine_open(&f.engine, &f.fake.model, &fake_backend, &small, &error), GOSS_E_LIMIT);
     assert_non_null(strstr(error.text, "2000"));
     small = (struct engine_options){.context = 8193};
@@ -590,9 +618,9 @@ static void ten_thousand_sequences_leave_nothing_behind(void **state)
 {
     (void)state;
     struct fixture f;
-    open_engine(
-        &f, FAKE_WINDOW,
-        (struct engine_options){.context = 512, .max_sequences = 4, .chunk = 64, .kv_bytes = bytes_of_pages(4, 4, 8)});
+    open_engine(&f, FAKE_WINDOW,
+                (struct engine_options){
+                    .context = 512, .max_sequences = 4, .chunk = 64, .checkpoints = 8, .kv_bytes = bytes_of(4, 4, 8)});
     struct sequence *live[6] = {NULL};
     for (uint64_t i = 0; i < 10000; i++) {
         uint32_t w[4];
@@ -626,11 +654,12 @@ int main(void)
         cmocka_unit_test(answers_without_sliding_layers_are_the_same_too),
         cmocka_unit_test(a_prefix_is_continued_exactly_around_page_boundaries),
         cmocka_unit_test(the_end_of_an_answer_can_be_continued),
+        cmocka_unit_test(a_prompt_that_is_wholly_cached_still_computes_its_last_id),
         cmocka_unit_test(a_page_shared_while_it_is_written_is_copied),
         cmocka_unit_test(owners_never_share),
-        cmocka_unit_test(what_many_prompts_begin_with_stays_cached_longest),
+        cmocka_unit_test(of_one_prompt_the_shortest_prefix_stays_cached_longest),
         cmocka_unit_test(a_long_prompt_delays_the_others_by_no_more_than_a_chunk),
-        cmocka_unit_test(nobody_starves_when_there_are_fewer_rows_than_prompts),
+        cmocka_unit_test(a_short_prompt_is_served_among_long_ones_when_rows_are_scarce),
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_counts),
         cmocka_unit_test(an_answer_ends_at_the_context),
         cmocka_unit_test(a_logit_that_is_not_finite_ends_its_own_sequence_only),

@@ -91,7 +91,7 @@ static goss_status fake_open(struct backend **out, const struct model *model, co
     b->model = (const struct fake_model *)model;
     b->options = *options;
     b->window = model->config.window;
-    b->capacity = b->window + options->max_rows - 1;
+    b->capacity = b->window > options->max_rows ? 2 * b->window : b->window + options->max_rows;
     size_t pages = (size_t)options->pages * FAKE_LAYERS * KV_PAGE;
     size_t rings = (size_t)options->rings * FAKE_LAYERS * (size_t)b->capacity;
     b->page = malloc(pages * sizeof *b->page);
@@ -237,7 +237,7 @@ static uint64_t fake_ring_bytes(const struct backend *b)
 static void fake_save_ring(struct backend *b, int ring, int position, void *snapshot)
 {
     uint64_t *out = snapshot;
-    expect(b, position > b->from[ring] && position <= b->to[ring]);
+    expect(b, position > b->from[ring] && position <= b->to[ring] && position >= b->to[ring] - b->window);
     for (int l = 0; l < FAKE_LAYERS; l++)
         for (int i = 0; i < b->window; i++) {
             int p = position - b->window + i;
