@@ -184,6 +184,17 @@ goss_status file_writer_write(struct file_writer *writer, const void *bytes, siz
     return status;
 }
 
+goss_status file_writer_extend(struct file_writer *writer, uint64_t size, goss_error *error)
+{
+    bool taken = size == 0 || fallocate(writer->fd, 0, 0, (off_t)size) == 0;
+    if (!taken && errno != EOPNOTSUPP && errno != ENOSYS)
+        return error_errno(error, writer->partial, "cannot take the room for it");
+    if (ftruncate(writer->fd, (off_t)size) != 0)
+        return error_errno(error, writer->partial, "cannot set the size");
+    writer->size = size;
+    return GOSS_OK;
+}
+
 goss_status file_writer_patch(struct file_writer *writer, uint64_t offset, const void *bytes, size_t n,
                               goss_error *error)
 {

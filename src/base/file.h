@@ -37,7 +37,10 @@ struct file_writer {
 
 goss_status file_writer_open(struct file_writer *writer, const char *path, goss_error *error);
 goss_status file_writer_write(struct file_writer *writer, const void *bytes, size_t n, goss_error *error);
-/* Writes at an offset already passed (a header patched at the end). */
+/* Makes the file `size` bytes long, zeros where nothing was written, and takes the room on the disk now if the file
+ * system can: what does not fit fails here. */
+goss_status file_writer_extend(struct file_writer *writer, uint64_t size, goss_error *error);
+/* Writes at an offset already passed (a header patched at the end). Threads may patch different places at once. */
 goss_status file_writer_patch(struct file_writer *writer, uint64_t offset, const void *bytes, size_t n,
                               goss_error *error);
 goss_status file_writer_commit(struct file_writer *writer, goss_error *error);

@@ -56,6 +56,17 @@ struct model_options {
  * looked for in the cache (by the source files' names, sizes and times, and the pack options) and made there if it
  * is not found. Processes and threads that want the same one wait for the first. options may be NULL. */
 goss_status model_open(struct model **model, const char *path, const struct model_options *options, goss_error *error);
+/* The same for a packed file only. */
+goss_status model_open_packed(struct model **model, const char *path, goss_error *error);
 void model_close(struct model *model); /* NULL is fine */
+
+/* The packed file that model_open would use for `path`: path itself if it is one, else its place in the cache, whether
+ * it is there or not. The caller frees *packed_path. */
+goss_status model_packed_path(const char *path, const struct model_options *options, char **packed_path,
+                              goss_error *error);
+
+/* What `path` holds, for people and programs: configuration, tensors with shapes, types and (of a packed file) digests,
+ * its own and those of its sources. The caller owns *json. */
+goss_status model_describe(const char *path, json_t **json, goss_error *error);
 
 #endif
