@@ -33,13 +33,27 @@ goss_status error_set(goss_error *error, goss_status status, const char *format,
     return status;
 }
 
+/* strerror is not thread-safe; strerror_r is, but glibc's returns the text, which may lie elsewhere, and POSIX's a
+ * status, with the text in the buffer. */
+static void keep_text(const char *text, char reason[128])
+{
+    if (text != reason)
+        (void)snprintf(reason, 128, "%s", text);
+}
+
+static void keep_status(int status, char reason[128])
+{
+    if (status != 0)
+        (void)snprintf(reason, 128, "unknown error");
+}
+
+#define REASON(result, buffer) _Generic((result), char * : keep_text, int : keep_status)(result, buffer)
+
 goss_status error_errno(goss_error *error, const char *file, const char *what)
 {
     int saved = errno;
     char reason[128];
-    /* strerror is not thread-safe; the XSI strerror_r is. */
-    if (strerror_r(saved, reason, sizeof reason) != 0)
-        (void)snprintf(reason, sizeof reason, "error %d", saved);
+    REASON(strerror_r(saved, reason, sizeof reason), reason);
     return error_set(error, saved == ENOMEM ? GOSS_E_MEMORY : GOSS_E_IO, "%s: %s: %s", file, what, reason);
 }
 

@@ -87,6 +87,8 @@ static void a_file_has_its_name_only_when_complete(void **state)
     goss_error error;
     assert_int_equal(file_read(path, 3, &bytes, &size, &error), GOSS_E_LIMIT);
     assert_int_equal(file_read(dir, 3, &bytes, &size, &error), GOSS_E_IO);
+    assert_int_equal(file_read("/nowhere/at/all", 3, &bytes, &size, &error), GOSS_E_IO);
+    assert_string_equal(error.text, "/nowhere/at/all: cannot open: No such file or directory");
     unlink(path);
     assert_int_equal(rmdir(dir), 0); /* no partial file left behind */
     free(path);
