@@ -27,6 +27,7 @@ E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -
 PAIR = torch.stack((E2M1.repeat(16), E2M1.repeat_interleave(16)), dim=-1)  # byte -> its low and its high nibble
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 QUERIES_PER_SLICE = 256
+EAGER = gpt_oss.eager_attention_forward
 
 
 class Files:
@@ -133,15 +134,14 @@ def logits(model, ids, last=0):
 def check(folder):
     """Our loading and slicing against transformers' own, bit for bit."""
     ids = np.random.default_rng(0).integers(0, read_config(folder).vocab_size, 300).tolist()
-    eager = gpt_oss.eager_attention_forward
     for name, dtype in DTYPES.items():
         own = transformers.AutoModelForCausalLM.from_pretrained(
             folder, config=read_config(folder), dtype=torch.bfloat16,
             quantization_config=transformers.Mxfp4Config(dequantize=True)).eval()
         own.config._experts_implementation = "eager"
-        gpt_oss.eager_attention_forward = eager
+        gpt_oss.eager_attention_forward = EAGER
         expected = logits(own.float() if dtype == torch.float32 else own, ids)
-        gpt_oss.eager_attention_forward = sliced_attention(eager)
+        gpt_oss.eager_attention_forward = sliced_attention(EAGER)
         difference = np.abs(logits(streamed_model(folder, dtype, 0), ids) - expected).max()
         print(f"{name}: largest difference to transformers' own loader and unsliced attention: {difference}")
         if difference > 1e-4 * np.abs(expected).max():
@@ -163,7 +163,7 @@ def main():
     torch.set_num_threads(args.threads)
     if args.check:
         return check(args.folder)
-    gpt_oss.eager_attention_forward = sliced_attention(gpt_oss.eager_attention_forward)
+    gpt_oss.eager_attention_forward = sliced_attention(EAGER)
     model = streamed_model(args.folder, DTYPES[args.dtype], args.memory * 2**30, args.truncate_yarn)
     for i, ids in enumerate(json.loads(pathlib.Path(args.prompts).read_text())):
         logits(model, ids, args.last).tofile(pathlib.Path(args.out) / f"{i}.f32")
