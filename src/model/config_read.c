@@ -10,16 +10,17 @@
 enum { HARMONY_VOCAB = 201088, HARMONY_STOPS = 3 };
 static const int harmony_stops[HARMONY_STOPS] = {200002, 199999, 200012};
 
+/* An id past the vocabulary, which a cut-down vocabulary leaves behind, is never sampled: it is left out. */
 static void add_stop(struct fields *f, struct model_config *c, const char *key, int64_t id)
 {
     for (int i = 0; i < c->n_stop; i++)
         if (c->stop[i] == id)
             return;
-    if (id < 0 || id >= c->n_vocab)
-        fields_refuse(f, key, "names an id outside of the vocabulary");
+    if (id < 0 || id > INT32_MAX)
+        fields_refuse(f, key, "names what is no token id");
     else if (c->n_stop == MODEL_MAX_STOPS)
         fields_refuse(f, key, "names too many ids");
-    else if (f->status == GOSS_OK)
+    else if (id < c->n_vocab && f->status == GOSS_OK)
         c->stop[c->n_stop++] = (int)id;
 }
 
