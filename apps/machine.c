@@ -1,0 +1,100 @@
+#include "machine.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/pool.h"
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+/* The text after "KEY : " in the first line of the file that begins with KEY; "" if there is none. */
+static void file_field(const char *path, const char *key, char *text, size_t size)
+{
+    char line[256];
+    FILE *file = fopen(path, "re");
+    text[0] = 0;
+    while (file && !text[0] && fgets(line, sizeof line, file)) {
+        const char *value = strchr(line, ':');
+        if (strncmp(line, key, strlen(key)) != 0 || !value)
+            continue;
+        value += 1 + strspn(value + 1, " \t");
+        (void)snprintf(text, size, "%.*s", (int)strcspn(value, "\n"), value);
+    }
+    if (file)
+        (void)fclose(file);
+}
+
+static uint64_t memory_field(const char *key)
+{
+    char text[64];
+    unsigned long long kibibytes = 0;
+    file_field("/proc/meminfo", key, text, sizeof text);
+    return sscanf(text, "%llu", &kibibytes) == 1 ? (uint64_t)kibibytes << 10 : 0;
+}
+
+#if defined(__x86_64__)
+static void instruction_sets(struct machine *machine)
+{
+    int n = 0;
+#define HAS(name)                                                                                                      \
+    if (__builtin_cpu_supports(name))                                                                                  \
+    machine->instruction_sets[n++] = name
+    __builtin_cpu_init();
+    HAS("sse4.2");
+    HAS("avx");
+    HAS("fma");
+    HAS("avx2");
+    HAS("avx512f");
+    HAS("avx512bw");
+    HAS("avx512vl");
+    HAS("avx512vbmi");
+    HAS("avx512vnni");
+#undef HAS
+    machine->instruction_sets[n] = NULL;
+}
+#elif defined(__aarch64__)
+static void instruction_sets(struct machine *machine)
+{
+    unsigned long has = getauxval(AT_HWCAP);
+    int n = 0;
+    if (has & HWCAP_ASIMD)
+        machine->instruction_sets[n++] = "neon";
+    if (has & HWCAP_ASIMDHP)
+        machine->instruction_sets[n++] = "fp16";
+    if (has & HWCAP_ASIMDDP)
+        machine->instruction_sets[n++] = "dotprod";
+    machine->instruction_sets[n] = NULL;
+}
+#else
+static void instruction_sets(struct machine *machine)
+{
+    machine->instruction_sets[0] = NULL;
+}
+#endif
+
+void machine_read(struct machine *machine)
+{
+    static const int cache[MACHINE_CACHES] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE,
+                                              _SC_LEVEL4_CACHE_SIZE};
+    *machine = (struct machine){.cores = pool_cores()};
+    file_field("/proc/cpuinfo", "model name", machine->processor, sizeof machine->processor);
+    if (!machine->processor[0])
+        (void)snprintf(machine->processor, sizeof machine->processor, "unknown processor");
+    for (int i = 0; i < MACHINE_CACHES; i++) {
+        long bytes = sysconf(cache[i]);
+        machine->cache_bytes[i] = bytes > 0 ? (uint64_t)bytes : 0;
+    }
+    machine->memory_bytes = memory_field("MemTotal");
+    machine->memory_free_bytes = memory_field("MemAvailable");
+    instruction_sets(machine);
+}
+
+uint64_t peak_memory_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss << 10;
+}

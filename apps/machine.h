@@ -1,0 +1,22 @@
+/* What this machine is, as the operating system tells it. */
+#ifndef APPS_MACHINE_H
+#define APPS_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MACHINE_CACHES = 4 };
+
+struct machine {
+    char processor[128];
+    int cores;                                /* this process may use */
+    uint64_t cache_bytes[MACHINE_CACHES];     /* level 1 data, level 2, 3, 4; 0 where unknown */
+    uint64_t memory_bytes, memory_free_bytes; /* free: can be had without swapping */
+    const char *instruction_sets[16];         /* that matter here; NULL ends the list */
+};
+
+void machine_read(struct machine *machine);
+
+uint64_t peak_memory_bytes(void); /* of this process so far */
+
+#endif

@@ -1,0 +1,112 @@
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "places.h"
+#include "terminal.h"
+#include "watch.h"
+
+enum { BACKEND_CUDA = 2 }; /* its place among --backend's choices */
+
+struct opening {
+    const char *path;
+    struct model_options options;
+    struct model *model;
+};
+
+static goss_status opening_run(void *argument, goss_error *error)
+{
+    struct opening *opening = argument;
+    return model_open(&opening->model, opening->path, &opening->options, error);
+}
+
+goss_status session_open_model(struct session *session, const struct arguments *arguments, goss_error *error)
+{
+    struct pack_progress progress = {0};
+    struct opening opening = {.options.progress = &progress};
+    char *cache = NULL;
+    goss_status status = model_find(arguments->value[OPTION_MODEL].text, &session->path, error);
+    if (!status)
+        status = home_path(".cache/gossamer", &cache, error);
+    if (!status) {
+        double begin = seconds_now();
+        opening.path = session->path;
+        opening.options.cache = cache;
+        status = watch(opening_run, &opening, &progress, error);
+        session->model = opening.model;
+        session->model_seconds = seconds_now() - begin;
+    }
+    free(cache);
+    return status;
+}
+
+goss_status session_open_tokenizer(struct session *session, goss_error *error)
+{
+    session->tokenizer = session->model->tokenizer;
+    if (session->tokenizer)
+        return GOSS_OK;
+    goss_status status = tokenizer_open_o200k(&session->built_in, error);
+    session->tokenizer = session->built_in;
+    if (!status && tokenizer_size(session->tokenizer) > session->model->config.n_vocab)
+        return error_set(error, GOSS_E_UNSUPPORTED,
+                         "%s: no tokenizer, and a vocabulary of %d ids is not that of the built-in o200k_harmony",
+                         session->path, session->model->config.n_vocab);
+    return status;
+}
+
+goss_status session_tokenizer(struct session *session, const struct arguments *arguments, goss_error *error)
+{
+    goss_status status;
+    if (arguments->value[OPTION_MODEL].given) {
+        status = session_open_model(session, arguments, error);
+        return status ? status : session_open_tokenizer(session, error);
+    }
+    status = tokenizer_open_o200k(&session->built_in, error);
+    session->tokenizer = session->built_in;
+    return status;
+}
+
+goss_status session_open_engine(struct session *session, const struct arguments *arguments,
+                                struct engine_options *options, goss_error *error)
+{
+    const struct value *value = arguments->value;
+    int limit = session->model->config.max_context;
+    int64_t context = value[OPTION_CONTEXT].whole;
+    if (arguments_choice(arguments, OPTION_BACKEND) == BACKEND_CUDA)
+        return error_set(error, GOSS_E_UNSUPPORTED, "--backend cuda: there is no CUDA backend yet; use cpu or auto");
+    if (value[OPTION_CONTEXT].given && context > limit)
+        return error_set(error, GOSS_E_LIMIT, "--context %s: %s allows at most %d", value[OPTION_CONTEXT].text,
+                         session->path, limit);
+    if (!value[OPTION_CONTEXT].given && options->context > context)
+        context = options->context;
+    options->threads = (int)value[OPTION_THREADS].whole;
+    options->isa = value[OPTION_ISA].text;
+    options->chunk = (int)value[OPTION_CHUNK].whole;
+    options->context = context < limit ? (int)context : limit;
+    double begin = seconds_now();
+    goss_status status = engine_open(&session->engine, session->model, &cpu_backend, options, error);
+    session->engine_seconds = seconds_now() - begin;
+    return status;
+}
+
+void session_close(struct session *session)
+{
+    engine_close(session->engine);
+    model_close(session->model);
+    tokenizer_close(session->built_in);
+    free(session->path);
+    *session = (struct session){0};
+}
+
+struct sampling session_sampling(const struct arguments *arguments)
+{
+    const struct value *value = arguments->value;
+    struct sampling sampling = sampling_default();
+    sampling.temperature = value[OPTION_TEMPERATURE].number;
+    sampling.top_p = value[OPTION_TOP_P].number;
+    sampling.top_k = (int)value[OPTION_TOP_K].whole;
+    sampling.min_p = value[OPTION_MIN_P].number;
+    sampling.seed = (uint64_t)value[OPTION_SEED].whole;
+    return sampling;
+}
