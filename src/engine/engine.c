@@ -176,6 +176,11 @@ void engine_close(struct engine *e)
     free(e);
 }
 
+const struct model_config *engine_config(const struct engine *e)
+{
+    return &e->model->config;
+}
+
 int engine_context(const struct engine *e)
 {
     return e->options.context;

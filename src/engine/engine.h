@@ -44,6 +44,7 @@ goss_status engine_open(struct engine **engine, const struct model *model, const
                         const struct engine_options *options, goss_error *error);
 void engine_close(struct engine *engine); /* frees every sequence too; NULL is fine */
 
+const struct model_config *engine_config(const struct engine *engine);
 int engine_context(const struct engine *engine);     /* the limit that requests are held to */
 const char *engine_isa(const struct engine *engine); /* what the backend runs on, for people */
 

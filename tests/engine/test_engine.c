@@ -326,29 +326,31 @@ static void a_page_shared_while_it_is_written_is_copied(void **state)
 static void owners_never_share(void **state)
 {
     (void)state;
-    struct fixture f;
-    open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT});
-    int32_t boundary = 600;
-    for (int owner = 0; owner < 3; owner++) {
-        struct asked *a = ask(8, 700, 1, 700);
-        a->request.owner = (uint64_t)owner;
-        a->request.boundary = &boundary;
-        a->request.n_boundary = 1;
-        run_alone(&f, a);
-        assert_int_equal(sequence_usage(a->sequence).cached_tokens, 0);
-        check_answer(&f, a);
+    for (int32_t boundary = 100; boundary <= 600; boundary += 500) { /* before and after the first page boundary */
+        struct fixture f;
+        open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT});
+        int n = boundary + 100;
+        for (int owner = 0; owner < 3; owner++) {
+            struct asked *a = ask(8, n, 1, n);
+            a->request.owner = (uint64_t)owner;
+            a->request.boundary = &boundary;
+            a->request.n_boundary = 1;
+            run_alone(&f, a);
+            assert_int_equal(sequence_usage(a->sequence).cached_tokens, 0);
+            check_answer(&f, a);
+        }
+        struct asked *again = ask(8, n, 2, n), *shy = ask(8, n, 2, n);
+        again->request.owner = 1;
+        shy->request.owner = 1;
+        shy->request.no_cache = true;
+        run_alone(&f, again);
+        run_alone(&f, shy);
+        assert_int_equal(sequence_usage(again->sequence).cached_tokens, boundary);
+        assert_int_equal(sequence_usage(shy->sequence).cached_tokens, 0);
+        check_answer(&f, again);
+        check_answer(&f, shy);
+        close_engine(&f);
     }
-    struct asked *again = ask(8, 700, 2, 700), *shy = ask(8, 700, 2, 700);
-    again->request.owner = 1;
-    shy->request.owner = 1;
-    shy->request.no_cache = true;
-    run_alone(&f, again);
-    run_alone(&f, shy);
-    assert_int_equal(sequence_usage(again->sequence).cached_tokens, 600);
-    assert_int_equal(sequence_usage(shy->sequence).cached_tokens, 0);
-    check_answer(&f, again);
-    check_answer(&f, shy);
-    close_engine(&f);
 }
 
 static int cached_tokens_of(struct fixture *f, struct asked *a)

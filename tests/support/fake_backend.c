@@ -73,14 +73,15 @@ void fake_reference(const struct fake_model *model, const int32_t *id, int n, ui
     free(keys);
 }
 
-void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_id, float logits[FAKE_VOCAB])
+void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_id, float *logits)
 {
-    for (int i = 0; i < FAKE_VOCAB; i++)
+    int n = model->model.config.n_vocab;
+    for (int i = 0; i < n; i++)
         logits[i] = (float)(int16_t)(mix(hidden + (uint64_t)i) >> 48) / 8192.0f;
     if (last_id == model->nan_id)
-        logits[FAKE_VOCAB / 2] = NAN;
+        logits[n / 2] = NAN;
     if (last_id == model->infinite_id)
-        logits[FAKE_VOCAB - 1] = INFINITY;
+        logits[n - 1] = INFINITY;
 }
 
 static goss_status fake_open(struct backend **out, const struct model *model, const struct backend_options *options,
@@ -214,11 +215,21 @@ static void fake_attend(struct backend *b, const struct batch *batch, int layer)
     }
 }
 
+static void scripted_logits(const struct fake_model *model, int position, float *logits)
+{
+    int at = position - model->script_first;
+    memset(logits, 0, (size_t)model->model.config.n_vocab * sizeof *logits);
+    logits[at >= 0 && at < model->n_script ? model->script[at] : 0] = 100;
+}
+
 static void fake_unembed(struct backend *b, const struct batch *batch)
 {
     for (int i = 0; i < batch->n_output; i++) {
         int row = batch->output_row[i];
-        fake_logits(b->model, b->hidden[row], batch->token[row], batch->logits + (size_t)i * FAKE_VOCAB);
+        float *logits = batch->logits + (size_t)i * (size_t)b->model->model.config.n_vocab;
+        fake_logits(b->model, b->hidden[row], batch->token[row], logits);
+        if (b->model->script)
+            scripted_logits(b->model, batch->position[row] + 1, logits);
     }
 }
 

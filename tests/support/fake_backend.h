@@ -17,16 +17,20 @@ struct fake_counts {
 
 struct fake_model {
     struct model model;
+    /* If script is set, the id at position script_first + i is script[i], beyond any doubt; ids past it are 0. */
+    const int32_t *script;
+    int script_first, n_script;
     int32_t nan_id, infinite_id; /* ids after which the logits hold a NaN or an infinity; -1: none */
     struct fake_counts *counts;
 };
 
-/* window 0: no sliding layers. */
+/* A vocabulary of FAKE_VOCAB, which may be changed. window 0: no sliding layers. */
 struct fake_model fake_model(struct fake_counts *counts, int window, int max_context);
 
 /* hidden uint64_t [n]: the last activation at every position of id[0 .. n). */
 void fake_reference(const struct fake_model *model, const int32_t *id, int n, uint64_t *hidden);
-void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_id, float logits[FAKE_VOCAB]);
+/* logits float [n_vocab]. */
+void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_id, float *logits);
 
 extern const struct backend_table fake_backend;
 
