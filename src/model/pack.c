@@ -68,7 +68,7 @@ static goss_status hash_bytes(struct job *job, struct sha256 *hash, const uint8_
         if (must_stop(job))
             return error_set(error, GOSS_E_CANCELLED, "packing was cancelled");
         sha256_add(hash, bytes + at, step);
-        if (n > 8 * (uint64_t)LARGE)
+        if (n > LARGE * 8ull)
             release(bytes + at, step);
     }
     return GOSS_OK;
@@ -194,6 +194,17 @@ static goss_status put(struct work *w, uint64_t offset, const uint8_t *bytes, ui
     return packed_writer_write(&w->job->writer, w->recipe->section, offset, bytes, n, w->error);
 }
 
+/* Of a matrix that is large by itself (embedding, head) the pages go as its rows are done. */
+static void release_rows(const struct recipe *recipe, uint64_t first, uint64_t end)
+{
+    const struct tensor *t = recipe->operand[0].tensor;
+    if (recipe->section->count != 1 || recipe->n_operand != 1 || t->bytes < LARGE)
+        return;
+    uint64_t row = t->bytes / recipe->section->rows;
+    end = end < recipe->section->rows ? end : recipe->section->rows;
+    release(t->data + first * row, (end - first) * row);
+}
+
 static goss_status pack_matrix(struct work *w, uint64_t e)
 {
     const struct packed_section *s = w->recipe->section;
@@ -209,6 +220,7 @@ static goss_status pack_matrix(struct work *w, uint64_t e)
         if (status == GOSS_OK)
             status = put(w, e * matrix + at, w->chunk, n);
         at += n;
+        release_rows(w->recipe, g * TILE_ROWS, end * TILE_ROWS);
     }
     if (status == GOSS_OK && scales)
         status = put(w, e * matrix + plane, w->scales, scales);
