@@ -77,17 +77,19 @@ goss_status tokenizer_open_gguf(struct tokenizer **tokenizer, const struct token
                                             .n_merge = (uint32_t)source->n_merge,
                                             .token = token,
                                             .merge = merge};
-    goss_status status = GOSS_OK;
-    if (!token || !merge)
+    goss_status status;
+    if (!token || !merge) {
         status = error_memory(error, source->n_token * sizeof *token + source->n_merge * sizeof *merge, "a tokenizer");
-    if (!status)
-        status = choose_pattern(&vocabulary, source->pre, error);
+        goto done;
+    }
+    status = choose_pattern(&vocabulary, source->pre, error);
     if (!status)
         status = read_tokens(token, source, error);
     if (!status)
         status = read_merges(merge, source, error);
     if (!status)
         status = tokenizer_build_spelled(tokenizer, &vocabulary, error);
+done:
     free(token);
     free(merge);
     return status;

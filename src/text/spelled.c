@@ -182,10 +182,11 @@ goss_status tokenizer_build_spelled(struct tokenizer **tokenizer, const struct s
     d.offset = calloc((size_t)source->n_token + 1, sizeof *d.offset);
     d.kind = calloc((size_t)source->n_token + 1, 1);
     d.bytes = malloc(total + 1);
-    if (d.offset && d.kind && d.bytes)
-        status = decode_tokens(&d, error);
-    else
+    if (!d.offset || !d.kind || !d.bytes) {
         status = error_memory(error, total + 5 * (size_t)source->n_token, "the tokens of a tokenizer");
+        goto done;
+    }
+    status = decode_tokens(&d, error);
     d.vocabulary = (struct vocabulary){.file = source->file,
                                        .pattern = source->pattern,
                                        .whole_pieces = source->whole_pieces,
@@ -200,6 +201,7 @@ goss_status tokenizer_build_spelled(struct tokenizer **tokenizer, const struct s
     d.vocabulary.merge = d.merge;
     if (!status)
         status = tokenizer_build(tokenizer, &d.vocabulary, error);
+done:
     decoded_free(&d);
     return status;
 }

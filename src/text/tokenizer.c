@@ -133,18 +133,27 @@ int32_t tokenizer_control(const struct tokenizer *tokenizer, const char *literal
     return found && found->size == n && tokenizer_is_control(tokenizer, (int32_t)found->id) ? (int32_t)found->id : -1;
 }
 
+/* Makes room for n more ids. */
+static goss_status token_list_reserve(struct token_list *list, size_t n, goss_error *error)
+{
+    if (n <= list->capacity - list->size)
+        return GOSS_OK;
+    size_t capacity = list->capacity < 64 ? 64 : 2 * list->capacity;
+    if (capacity - list->size < n)
+        capacity = list->size + n;
+    int32_t *grown = capacity > SIZE_MAX / sizeof *grown ? NULL : realloc(list->id, capacity * sizeof *grown);
+    if (!grown)
+        return error_memory(error, capacity * sizeof *grown, "a list of tokens");
+    list->id = grown;
+    list->capacity = capacity;
+    return GOSS_OK;
+}
+
 goss_status token_list_append(struct token_list *list, const int32_t *id, size_t n, goss_error *error)
 {
-    if (n > list->capacity - list->size) {
-        size_t capacity = list->capacity < 64 ? 64 : 2 * list->capacity;
-        if (capacity - list->size < n)
-            capacity = list->size + n;
-        int32_t *grown = capacity > SIZE_MAX / sizeof *id ? NULL : realloc(list->id, capacity * sizeof *id);
-        if (!grown)
-            return error_memory(error, capacity * sizeof *id, "a list of tokens");
-        list->id = grown;
-        list->capacity = capacity;
-    }
+    goss_status status = token_list_reserve(list, n, error);
+    if (status)
+        return status;
     if (n)
         memcpy(list->id + list->size, id, n * sizeof *id);
     list->size += n;
@@ -157,31 +166,106 @@ void token_list_free(struct token_list *list)
     *list = (struct token_list){0};
 }
 
-/* Text without literals: split, then each piece looked up whole or merged. */
-static goss_status encode_plain(const struct tokenizer *tokenizer, const uint8_t *text, const uint8_t *end,
-                                struct bpe_work *work, struct token_list *ids, goss_error *error)
+/* Where a piece was met before in the text at hand, and what it became: text repeats itself, so most pieces are found
+ * here, in the processor's own cache, without a look at the tables. */
+struct recalled {
+    uint64_t first, last; /* its first and last bytes: up to 16 they are all of it */
+    uint32_t size;        /* 0: empty */
+    uint32_t text, id;    /* where it lies in the text, and its ids in the list */
+    uint32_t n_id;
+};
+enum { RECALL_BITS = 13, RECALL_WORTH = 4096 /* bytes of text from which on it pays */ };
+
+/* One call of tokenizer_encode. */
+struct encoding {
+    const struct tokenizer *tokenizer;
+    const uint8_t *text;
+    struct token_list *ids;
+    size_t before;           /* ids in the list when it began */
+    struct recalled *recall; /* [1 << RECALL_BITS], or NULL */
+    struct bpe_work work;
+    goss_error *error;
+};
+
+static inline uint64_t load(const uint8_t *p, size_t n)
 {
-    const struct piece_index pieces = tables_pieces(&tokenizer->tables);
+    uint64_t word = 0;
+    memcpy(&word, p, n);
+    return word;
+}
+
+/* The first and last (up to) 8 bytes of a piece; short ones overlap. */
+static inline void piece_ends(const uint8_t *p, size_t n, uint64_t *first, uint64_t *last)
+{
+    if (n >= 8) {
+        *first = load(p, 8);
+        *last = load(p + n - 8, 8);
+    } else if (n >= 4) {
+        *first = load(p, 4);
+        *last = load(p + n - 4, 4);
+    } else {
+        *first = p[0];
+        *last = (uint64_t)p[n / 2] << 8 | p[n - 1];
+    }
+}
+
+/* A piece that is a token is that id, any other is merged from its bytes. */
+static goss_status encode_piece(struct encoding *e, const uint8_t *piece, size_t n)
+{
+    const struct piece_index pieces = tables_pieces(&e->tokenizer->tables);
+    int32_t id = (int32_t)piece_find(&pieces, piece, n);
+    if (id >= 0)
+        return token_list_append(e->ids, &id, 1, e->error);
+    return bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
+}
+
+static goss_status recall_piece(struct encoding *e, const uint8_t *piece, size_t n)
+{
+    uint64_t first, last;
+    piece_ends(piece, n, &first, &last);
+    uint64_t hash = (first ^ (last << 1 | last >> 63) ^ n) * 0x9E3779B97F4A7C15u;
+    struct recalled *slot = &e->recall[hash >> (64 - RECALL_BITS)];
+    if (slot->first == first && slot->last == last && slot->size == n &&
+        (n <= 16 || !memcmp(e->text + slot->text, piece, n))) {
+        goss_status status = token_list_reserve(e->ids, slot->n_id, e->error);
+        if (status)
+            return status;
+        const int32_t *id = e->ids->id + e->before + slot->id;
+        int32_t *out = e->ids->id + e->ids->size;
+        for (uint32_t i = 0; i < slot->n_id; i++)
+            out[i] = id[i];
+        e->ids->size += slot->n_id;
+        return GOSS_OK;
+    }
+    size_t at = e->ids->size;
+    goss_status status = encode_piece(e, piece, n);
+    *slot = (struct recalled){.first = first,
+                              .last = last,
+                              .size = (uint32_t)n,
+                              .text = (uint32_t)(piece - e->text),
+                              .id = (uint32_t)(at - e->before),
+                              .n_id = (uint32_t)(e->ids->size - at)};
+    return status;
+}
+
+/* Text without literals. */
+static goss_status encode_plain(struct encoding *e, const uint8_t *text, const uint8_t *end)
+{
     goss_status status = GOSS_OK;
     while (text < end && !status) {
-        const uint8_t *next = tokenizer->split(text, end);
-        int32_t id = (int32_t)piece_find(&pieces, text, (size_t)(next - text));
-        if (id < 0)
-            status = bpe_append(&tokenizer->tables, text, (size_t)(next - text), work, ids, error);
-        else if (ids->size < ids->capacity)
-            ids->id[ids->size++] = id;
-        else
-            status = token_list_append(ids, &id, 1, error);
+        const uint8_t *next = e->tokenizer->split(text, end);
+        size_t n = (size_t)(next - text);
+        status = e->recall ? recall_piece(e, text, n) : encode_piece(e, text, n);
         text = next;
     }
     return status;
 }
 
-/* Well-formed text: what lies between two literals is encoded as if it stood alone. */
-static goss_status encode_text(const struct tokenizer *tokenizer, const uint8_t *text, size_t n, bool control,
-                               struct bpe_work *work, struct token_list *ids, goss_error *error)
+/* What lies between two literals is encoded as if it stood alone. */
+static goss_status encode_text(struct encoding *e, size_t n, bool control)
 {
-    const uint8_t *end = text + n, *plain = text, *p = control || tokenizer->has_literal ? text : end;
+    const struct tokenizer *tokenizer = e->tokenizer;
+    const uint8_t *plain = e->text, *end = plain + n, *p = control || tokenizer->has_literal ? plain : end;
     goss_status status = GOSS_OK;
     while (p < end && !status) {
         const struct literal *literal = NULL;
@@ -191,34 +275,36 @@ static goss_status encode_text(const struct tokenizer *tokenizer, const uint8_t 
             p++;
             continue;
         }
-        status = encode_plain(tokenizer, plain, p, work, ids, error);
+        status = encode_plain(e, plain, p);
         if (!status)
-            status = token_list_append(ids, &(int32_t){(int32_t)literal->id}, 1, error);
+            status = token_list_append(e->ids, &(int32_t){(int32_t)literal->id}, 1, e->error);
         plain = p += literal->size;
     }
-    return status ? status : encode_plain(tokenizer, plain, end, work, ids, error);
+    return status ? status : encode_plain(e, plain, end);
 }
 
 goss_status tokenizer_encode(const struct tokenizer *tokenizer, const void *text, size_t n, bool control,
                              struct token_list *ids, goss_error *error)
 {
-    struct bpe_work work = {0};
     struct buffer repaired;
-    size_t before = ids->size;
+    struct encoding e = {.tokenizer = tokenizer, .text = text, .ids = ids, .before = ids->size, .error = error};
     goss_status status = GOSS_OK;
     if (n > INT32_MAX)
         return error_set(error, GOSS_E_LIMIT, "text of %zu bytes: at most %d are encoded at once", n, INT32_MAX);
     buffer_init(&repaired, 3 * n + 1); /* one bad byte becomes the three of U+FFFD */
     if (!utf8_valid(text, n)) {
         status = utf8_repair(text, n, &repaired, error);
-        text = repaired.data;
+        e.text = repaired.data;
         n = repaired.size;
     }
+    if (n >= RECALL_WORTH)
+        e.recall = calloc(1u << RECALL_BITS, sizeof *e.recall); /* without it the result is the same */
     if (!status)
-        status = encode_text(tokenizer, text, n, control, &work, ids, error);
+        status = encode_text(&e, n, control);
     if (status)
-        ids->size = before;
-    bpe_work_free(&work);
+        ids->size = e.before;
+    free(e.recall);
+    bpe_work_free(&e.work);
     buffer_free(&repaired);
     return status;
 }
