@@ -38,12 +38,17 @@ struct pool {
     atomic_uint barrier; /* counts barriers passed */
     atomic_int taken;    /* items given out by pool_next since the region or the last barrier began */
     atomic_bool stop;
-    pthread_mutex_t mutex; /* protects only the sleeping: every change above is signalled under it */
+    atomic_int sleepers;   /* threads that sleep, or are about to, on `changed` */
+    pthread_mutex_t mutex; /* protects only the sleeping */
     pthread_cond_t changed;
 };
 
+/* To be called after a counter changed. A sleeper announces itself before its last look at the counter, and the counter
+ * changes before this looks for sleepers, all in one total order: so either it sees the change or this sees it. */
 static void wake(struct pool *pool)
 {
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->mutex);
@@ -58,8 +63,10 @@ static void wait_change(struct pool *pool, atomic_uint *counter, unsigned seen)
         RELAX();
     }
     pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(counter, memory_order_acquire) == seen)
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(counter) == seen)
         pthread_cond_wait(&pool->changed, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -73,7 +80,7 @@ static void *worker_main(void *argument)
             return NULL;
         pool->work(pool->argument, worker->index);
         if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1) {
-            atomic_fetch_add_explicit(&pool->done, 1, memory_order_acq_rel);
+            atomic_fetch_add(&pool->done, 1);
             wake(pool);
         }
     }
@@ -136,7 +143,7 @@ void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void 
     pool->work = work;
     pool->argument = argument;
     atomic_store_explicit(&pool->running, pool->threads, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->region, 1, memory_order_acq_rel);
+    atomic_fetch_add(&pool->region, 1);
     wake(pool);
     work(argument, 0);
     if (atomic_fetch_sub_explicit(&pool->running, 1, memory_order_acq_rel) == 1)
@@ -159,7 +166,7 @@ void pool_barrier(struct pool *pool)
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&pool->barrier, 1, memory_order_acq_rel);
+        atomic_fetch_add(&pool->barrier, 1);
         wake(pool);
     } else {
         wait_change(pool, &pool->barrier, seen);

@@ -211,6 +211,10 @@ static void copied_pages_and_restored_rings_continue_with_the_same_bits(void **s
             int take = *cut - first->done < 50 ? *cut - first->done : 50, ring = 0;
             steps_step(&steps, &first, &ring, &take, 1);
         }
+        if (*cut >= 64) { /* a snapshot may be taken up to `window` rows later */
+            int late = shape.window - *cut % 3, ring = 0;
+            steps_step(&steps, &first, &ring, &late, 1);
+        }
         cpu_backend.save_ring(steps.backend, 0, *cut, snapshot);
         cpu_backend.copy_page(steps.backend, 0, 4);
         cpu_backend.copy_page(steps.backend, 1, 5);

@@ -1,0 +1,264 @@
+/* Speed of the stages at the sizes of gpt-oss-20b on two synthetic layers (one sliding, one full) and a small head,
+ * beside what this machine can do at all: the bare rate of vpdpbusd and the rate of reading memory.
+ *
+ *     bench_kernels [--isa NAME] [--threads N] [--rows N] [--steps N]                                              */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/pool.h"
+#include "cpu/state.h"
+#include "model/forward.h"
+#include "peak.h"
+#include "support/toy_model.h"
+#include "weights/tile.h"
+
+enum { LAYERS = 2, REAL_LAYERS = 24, CONTEXT = 1024, STAGES = 7 };
+
+struct options {
+    const char *isa;
+    int threads, rows, steps;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void dpbusd_work(void *argument, int worker)
+{
+    (void)worker;
+    if (peak_dpbusd(*(long *)argument) == 1)
+        puts("");
+}
+
+struct reading {
+    struct pool *pool;
+    const uint64_t *words;
+    int blocks; /* of 64 KiB */
+    uint64_t *sum;
+};
+
+static void reading_work(void *argument, int worker)
+{
+    struct reading *r = argument;
+    uint64_t sum[8] = {0};
+    for (int block, end; pool_next(r->pool, r->blocks, 4, &block, &end);)
+        for (size_t i = (size_t)block * 8192; i < (size_t)end * 8192; i += 8)
+            for (int j = 0; j < 8; j++)
+                sum[j] += r->words[i + j];
+    for (int j = 0; j < 8; j++)
+        r->sum[worker * 8] += sum[j];
+}
+
+/* Both in units per second, the best of a few tries. */
+static void measure_machine(int threads, double *macs, double *bytes)
+{
+    struct pool *pool;
+    goss_error error;
+    if (pool_open(&pool, threads, &error))
+        exit(1);
+    size_t n = (size_t)1 << 30;
+    uint64_t *words = aligned_alloc(4096, n);
+    struct reading reading = {.pool = pool, .blocks = (int)(n >> 22)};
+    reading.sum = calloc((size_t)threads * 8, sizeof(uint64_t));
+    memset(words, 1, n);
+    *macs = *bytes = 0.0;
+    for (int i = 0; i < 1000; i++) {
+        long rounds = 20000;
+        double start = now();
+        pool_run(pool, dpbusd_work, &rounds);
+        double rate = (double)rounds * 12 * 64 * threads / (now() - start);
+        *macs = rate > *macs ? rate : *macs;
+        start = now();
+        reading.words = words + n / 64 / sizeof *words * (size_t)(i % 64);
+        pool_run(pool, reading_work, &reading);
+        rate = (double)n / 64 / (now() - start);
+        *bytes = rate > *bytes ? rate : *bytes;
+    }
+    free(words);
+    free(reading.sum);
+    pool_close(pool);
+}
+
+/* One thread, one product at a time, the best of many short tries: the most the kernels can reach. Weights come from
+ * memory if n is small, since every try takes the next rows of the next expert. */
+static void measure_products(const struct model *model, const struct kernels *kernels, double macs, double bytes)
+{
+    enum { TRIES = 1000, MAX_COLUMNS = 256, GROUPS = 4 };
+    const struct matrix *matrices[] = {&model->layers[0].gate_up, &model->layers[0].qkv};
+    for (int kind = 0; kind < 4; kind++) {
+        const struct matrix *m = matrices[kind / 2];
+        bool cached = kind % 2;
+        size_t blocks = (size_t)m->cols / BLOCK * MAX_COLUMNS;
+        struct panel panel = {
+            .cols = m->cols, .q = calloc(blocks, BLOCK), .scale = calloc(blocks, 4), .offset = calloc(blocks, 4)};
+        float *sum = calloc((size_t)MAX_COLUMNS * GROUPS * LANES, sizeof *sum);
+        printf("%s from %s, columns: %% of the vpdpbusd rate (%% of the memory rate):",
+               m->type == DTYPE_TILE_Q8 ? "Q8" : "MXFP4", cached ? "cache" : "memory");
+        for (const int *n = (const int[]){1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64, 128, 256, 0}; *n; n++) {
+            double best = 1e9;
+            panel.n = *n;
+            for (int i = 0; i < TRIES; i++) {
+                int group = cached ? 0 : i * GROUPS % (m->rows / LANES - GROUPS);
+                struct slab slab = slab_of(m, cached ? 0 : i * 7 % m->count, group, GROUPS);
+                double start = now();
+                kernels_product(kernels, m)(&slab, &panel, sum);
+                double time = now() - start;
+                best = time < best ? time : best;
+            }
+            double work = (double)GROUPS * LANES * m->cols, read = (double)tile_bytes(m->type, GROUPS * LANES, m->cols);
+            printf(" %d: %.1f (%.0f)", *n, 100.0 * work * *n / best / macs, 100.0 * read / best / bytes);
+        }
+        printf("\n");
+        free(panel.q), free(panel.scale), free(panel.offset), free(sum);
+    }
+}
+
+static const char *const stage_names[STAGES] = {"embed", "attn_in", "attend", "attn_out",
+                                                "route", "experts", "unembed"};
+
+/* One step, with the best time of each stage over the layers kept in `best`. */
+static void timed_step(const struct model *model, struct backend *backend, const struct batch *batch, double *best)
+{
+    double times[STAGES] = {0}, t = now(), u;
+    cpu_backend.embed(backend, batch);
+    times[0] = (u = now()) - t, t = u;
+    for (int l = 0; l < model->config.n_layer; l++) {
+        cpu_backend.attn_in(backend, batch, l), times[1] += (u = now()) - t, t = u;
+        cpu_backend.attend(backend, batch, l), times[2] += (u = now()) - t, t = u;
+        cpu_backend.attn_out(backend, batch, l), times[3] += (u = now()) - t, t = u;
+        cpu_backend.route(backend, batch, l), times[4] += (u = now()) - t, t = u;
+        cpu_backend.experts(backend, batch, l), times[5] += (u = now()) - t, t = u;
+    }
+    cpu_backend.unembed(backend, batch);
+    times[6] = now() - t;
+    for (int i = 0; i < STAGES; i++)
+        best[i] = best[i] == 0.0 || times[i] < best[i] ? times[i] : best[i];
+}
+
+static void measure_steps(const struct model *model, struct backend *backend, int rows, int position, int steps,
+                          double *best)
+{
+    int32_t *token = calloc((size_t)rows, 4), *place = calloc((size_t)rows, 4), page[CONTEXT / KV_PAGE],
+            output = rows - 1;
+    float *logits = malloc((size_t)model->config.n_vocab * sizeof *logits);
+    for (int i = 0; i < CONTEXT / KV_PAGE; i++)
+        page[i] = i;
+    memset(best, 0, STAGES * sizeof *best);
+    for (int s = 0; s < steps; s++) {
+        for (int i = 0; i < rows; i++) {
+            token[i] = (i * 37 + s * 11) % model->config.n_vocab;
+            place[i] = position + i;
+        }
+        struct batch_sequence sequence = {.n_row = rows, .first_position = position, .page = page};
+        struct batch batch = {.n_row = rows,
+                              .token = token,
+                              .position = place,
+                              .n_sequence = 1,
+                              .sequence = &sequence,
+                              .n_output = 1,
+                              .output_row = &output,
+                              .logits = logits};
+        timed_step(model, backend, &batch, best);
+    }
+    free(token), free(place), free(logits);
+}
+
+static uint64_t matrix_bytes(const struct matrix *m)
+{
+    return tile_bytes(m->type, m->rows, m->cols);
+}
+
+static void report(const struct model *model, int rows, const double *best, double macs, double bytes)
+{
+    const struct layer *l = &model->layers[0];
+    const struct model_config *c = &model->config;
+    double dense = (double)l->qkv.rows * l->qkv.cols + (double)l->attn_out.rows * l->attn_out.cols;
+    double expert = (double)l->gate_up.rows * l->gate_up.cols + (double)l->down.rows * l->down.cols;
+    double read = (double)(matrix_bytes(&l->qkv) + matrix_bytes(&l->attn_out) + matrix_bytes(&l->router)) +
+                  c->n_active * (double)(matrix_bytes(&l->gate_up) + matrix_bytes(&l->down));
+    double layer = 0.0;
+    printf("%d rows, us per layer:", rows);
+    for (int i = 1; i < STAGES - 1; i++) {
+        printf(" %s %.0f", stage_names[i], best[i] / LAYERS * 1e6);
+        layer += best[i] / LAYERS;
+    }
+    double work = rows * (dense + c->n_active * expert);
+    printf("\n  layers only: %.1f tokens/s at %d layers; %.1f%% of the vpdpbusd rate", rows / (layer * REAL_LAYERS),
+           REAL_LAYERS, 100.0 * work / layer / macs);
+    printf(" (experts %.1f%%, dense %.1f%%)", 100.0 * rows * c->n_active * expert / (best[5] / LAYERS) / macs,
+           100.0 * rows * dense / ((best[1] + best[3]) / LAYERS) / macs);
+    if (rows == 1)
+        printf("; %.1f%% of the memory rate (experts %.1f%%)", 100.0 * read / layer / bytes,
+               100.0 * c->n_active * (double)(matrix_bytes(&l->gate_up) + matrix_bytes(&l->down)) / (best[5] / LAYERS) /
+                   bytes);
+    printf("\n");
+}
+
+static struct options parse(int argc, char **argv)
+{
+    struct options o = {.threads = pool_cores(), .rows = 512, .steps = 6};
+    for (int i = 1; i + 1 < argc; i += 2) {
+        int n = atoi(argv[i + 1]);
+        if (strcmp(argv[i], "--isa") == 0)
+            o.isa = argv[i + 1];
+        else if (strcmp(argv[i], "--threads") == 0)
+            o.threads = n;
+        else if (strcmp(argv[i], "--rows") == 0)
+            o.rows = n < CONTEXT ? n : CONTEXT;
+        else if (strcmp(argv[i], "--steps") == 0)
+            o.steps = n;
+    }
+    return o;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = parse(argc, argv);
+    struct toy_shape shape = {.n_layer = LAYERS,
+                              .d_model = 2880,
+                              .n_head = 64,
+                              .n_kv_head = 8,
+                              .head_dim = 64,
+                              .d_ff = 2880,
+                              .n_expert = 32,
+                              .n_active = 4,
+                              .n_vocab = 4096,
+                              .window = 128,
+                              .dense = DTYPE_TILE_Q8,
+                              .experts = DTYPE_TILE_MXFP4,
+                              .seed = 1};
+    struct model *model = toy_model_open(&shape);
+    struct backend_options options = {.threads = o.threads,
+                                      .isa = o.isa,
+                                      .max_rows = o.rows,
+                                      .max_outputs = 1,
+                                      .max_sequences = 1,
+                                      .pages = CONTEXT / KV_PAGE,
+                                      .rings = 1};
+    struct backend *backend;
+    goss_error error;
+    if (cpu_backend.open(&backend, model, &options, &error)) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    double macs, bytes, best[STAGES];
+    measure_machine(o.threads, &macs, &bytes);
+    printf("%s, %d threads: vpdpbusd %.2f T multiply-adds/s, memory %.1f GB/s\n", cpu_backend.isa(backend), o.threads,
+           macs * 1e-12, bytes * 1e-9);
+    measure_products(model, backend->kernels, macs / o.threads, bytes / o.threads);
+    for (const int *rows = (const int[]){o.rows, 64, 8, 4, 1, 0}; *rows; rows++) {
+        if (*rows > o.rows)
+            continue;
+        measure_steps(model, backend, *rows, *rows < CONTEXT / 2 ? CONTEXT / 2 : 0, *rows == 1 ? 10 * o.steps : o.steps,
+                      best);
+        report(model, *rows, best, macs, bytes);
+    }
+    cpu_backend.close(backend);
+    toy_model_close(model);
+    return 0;
+}

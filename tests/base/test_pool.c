@@ -1,0 +1,59 @@
+#include "base/pool.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "support/test.h"
+
+enum { ITEMS = 97, PHASES = 20 };
+
+struct counts {
+    struct pool *pool;
+    atomic_int taken[PHASES][ITEMS];
+    atomic_int wrong;
+};
+
+static void take_work(void *argument, int worker)
+{
+    struct counts *c = argument;
+    (void)worker;
+    for (int phase = 0; phase < PHASES; phase++) {
+        int grain = 1 + phase % 7;
+        for (int begin, end; pool_next(c->pool, ITEMS, grain, &begin, &end);) {
+            if (end - begin < 1 || end - begin > grain)
+                atomic_fetch_add(&c->wrong, 1);
+            for (; begin < end; begin++)
+                atomic_fetch_add(&c->taken[phase][begin], 1);
+        }
+        pool_barrier(c->pool);
+        for (int i = 0; i < ITEMS; i++) /* what the others did before the barrier is seen after it */
+            if (atomic_load_explicit(&c->taken[phase][i], memory_order_relaxed) % PHASES == 0)
+                atomic_fetch_add(&c->wrong, 1);
+    }
+}
+
+static void every_item_is_taken_once_in_every_phase(void **state)
+{
+    (void)state;
+    static struct counts c;
+    for (int threads = 1; threads <= 6; threads++) {
+        memset(&c, 0, sizeof c);
+        assert_int_equal(pool_open(&c.pool, threads, NULL), GOSS_OK);
+        for (int round = 1; round <= PHASES - 1; round++) {
+            pool_run(c.pool, take_work, &c);
+            for (int phase = 0; phase < PHASES; phase++)
+                for (int i = 0; i < ITEMS; i++)
+                    assert_int_equal(atomic_load(&c.taken[phase][i]), round);
+        }
+        assert_int_equal(atomic_load(&c.wrong), 0);
+        pool_close(c.pool);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_item_is_taken_once_in_every_phase),
+    };
+    return cmocka_run_group_tests_name("base.pool", tests, NULL, NULL);
+}
