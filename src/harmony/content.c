@@ -13,20 +13,27 @@ static void begin_block(bool *first, struct buffer *out, goss_status *status, go
     *first = false;
 }
 
-/* The description as comment lines. Lines end at "\n" or "\r\n"; a last empty one does not count. */
-static goss_status write_comment(const char *text, struct buffer *out, goss_error *error)
+/* The description line by line, each between `before` and `after`. Lines end at "\n" or "\r\n"; a last empty one does
+ * not count. */
+static goss_status write_lines(const char *text, const char *before, const char *after, struct buffer *out,
+                               goss_error *error)
 {
     goss_status status = GOSS_OK;
     while (*text && status == GOSS_OK) {
         const char *end = strchr(text, '\n');
         size_t n = end ? (size_t)(end - text) : strlen(text);
         size_t shown = end && n > 0 && text[n - 1] == '\r' ? n - 1 : n;
-        status = buffer_append_text(out, "// ", error);
+        status = buffer_append_text(out, before, error);
         status = status ? status : buffer_append(out, text, shown, error);
-        status = status ? status : buffer_append_text(out, "\n", error);
+        status = status ? status : buffer_append_text(out, after, error);
         text += end ? n + 1 : n;
     }
     return status;
+}
+
+static goss_status write_comment(const char *text, struct buffer *out, goss_error *error)
+{
+    return write_lines(text, "// ", "\n", out, error);
 }
 
 /* A schema on one line. */
@@ -68,10 +75,8 @@ static goss_status write_namespace(const struct tool_namespace *space, struct bu
 {
     const char *description = space->description ? space->description : "";
     goss_status status = buffer_append_format(out, error, "\n\n## %s\n", space->name);
-    if (space->n_tool == 0) {
-        status = status ? status : buffer_append_text(out, space->description ? "\n" : "", error);
-        return status ? status : buffer_append_text(out, description, error);
-    }
+    if (space->n_tool == 0)
+        return status ? status : write_lines(description, "\n", "", out, error);
     status = status ? status : buffer_append_text(out, "\n", error);
     status = status ? status : write_comment(description, out, error);
     status = status ? status : buffer_append_format(out, error, "namespace %s {\n\n", space->name);
@@ -87,23 +92,20 @@ static const char *key_of(const struct tool_namespace *space)
 
 static int by_key(const void *a, const void *b)
 {
-    const struct tool_namespace *x = *(const struct tool_namespace *const *)a,
-                                *y = *(const struct tool_namespace *const *)b;
-    return strcmp(key_of(x), key_of(y));
+    return strcmp(key_of(a), key_of(b));
 }
 
 static goss_status write_tools(const struct part *part, struct buffer *out, goss_error *error)
 {
-    const struct tool_namespace **sorted = calloc(part->n_tools, sizeof *sorted);
+    struct tool_namespace *sorted = calloc(part->n_tools, sizeof *sorted);
     if (!sorted)
         return error_memory(error, part->n_tools * sizeof *sorted, "namespaces of tools");
-    for (size_t i = 0; i < part->n_tools; i++)
-        sorted[i] = &part->tools[i];
-    qsort((void *)sorted, part->n_tools, sizeof *sorted, by_key);
+    memcpy(sorted, part->tools, part->n_tools * sizeof *sorted);
+    qsort(sorted, part->n_tools, sizeof *sorted, by_key);
     goss_status status = buffer_append_text(out, "# Tools", error);
     for (size_t i = 0; i < part->n_tools && status == GOSS_OK; i++)
-        status = write_namespace(sorted[i], out, error);
-    free((void *)sorted);
+        status = write_namespace(&sorted[i], out, error);
+    free(sorted);
     return status;
 }
 

@@ -120,11 +120,11 @@ static goss_status parse_ids(const struct harmony *harmony, const struct json_no
     struct parser *parser;
     goss_status status = parser_open(&parser, harmony, role, error);
     for (const struct json_node *node = ids->child; node && status == GOSS_OK; node = node->next) {
-        int64_t id;
+        int64_t id = -1; /* what no 32-bit number can hold is an unknown id like any other */
         if (node->kind != JSON_TREE_NUMBER)
             status = error_set(error, GOSS_E_FORMAT, "input: 'ids' must be an array of integers");
         else if (!json_tree_integer(node, INT32_MIN, INT32_MAX, &id))
-            id = -1; /* any number has a reading: it is an unknown id */
+            id = -1;
         status = status ? status : parser_feed(parser, (int32_t)id, error);
         status = status ? status : take_events(parser, &collector, harmony, repairs, error);
     }

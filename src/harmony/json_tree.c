@@ -267,13 +267,15 @@ static goss_status read_key(struct reader *reader)
     return GOSS_OK;
 }
 
-static goss_status new_node(struct reader *reader, struct json_node *parent, struct json_node **out)
+/* NULL on failure, with its reason in *status. */
+static struct json_node *new_node(struct reader *reader, struct json_node *parent, goss_status *status)
 {
-    if (++reader->n_value > JSON_VALUES)
-        return fail(reader, GOSS_E_LIMIT, "more than 4000000 values");
-    struct json_node *node = arena_alloc(reader->arena, sizeof *node);
-    if (!node)
-        return no_memory(reader);
+    bool many = reader->n_value++ == JSON_VALUES;
+    struct json_node *node = many ? NULL : arena_alloc(reader->arena, sizeof *node);
+    if (!node) {
+        *status = many ? fail(reader, GOSS_E_LIMIT, "more than 4000000 values") : no_memory(reader);
+        return NULL;
+    }
     node->source = reader->text + reader->position;
     node->parent = parent;
     if (parent) {
@@ -285,32 +287,32 @@ static goss_status new_node(struct reader *reader, struct json_node *parent, str
         parent->last = node;
         parent->n_child++;
     }
-    *out = node;
-    return GOSS_OK;
+    return node;
 }
 
 /* Reads what stands at the position. *open: an array or object has begun and its first value comes next. */
-static goss_status begin_value(struct reader *reader, struct json_node *parent, size_t depth, struct json_node **node,
+static goss_status begin_value(struct reader *reader, struct json_node *parent, size_t depth, struct json_node **out,
                                bool *open)
 {
+    goss_status status = GOSS_OK;
     skip_blank(reader);
     *open = false;
-    goss_status status = new_node(reader, parent, node);
-    if (status)
+    struct json_node *node = *out = new_node(reader, parent, &status);
+    if (!node)
         return status;
     char c = peek(reader);
     if (c != '{' && c != '[') {
-        status = read_scalar(reader, *node);
-        (*node)->source_size = (size_t)(reader->text + reader->position - (*node)->source);
+        status = read_scalar(reader, node);
+        node->source_size = (size_t)(reader->text + reader->position - node->source);
         return status;
     }
     if (depth >= JSON_DEPTH)
         return fail(reader, GOSS_E_LIMIT, "nested deeper than 127 levels");
-    (*node)->kind = c == '{' ? JSON_TREE_OBJECT : JSON_TREE_ARRAY;
+    node->kind = c == '{' ? JSON_TREE_OBJECT : JSON_TREE_ARRAY;
     reader->position++;
     skip_blank(reader);
     if (peek(reader) == (c == '{' ? '}' : ']'))
-        return close_value(reader, *node);
+        return close_value(reader, node);
     *open = true;
     return c == '{' ? read_key(reader) : GOSS_OK;
 }
@@ -360,7 +362,7 @@ goss_status json_tree_read(struct arena *arena, const char *text, size_t size, c
     skip_blank(&reader);
     if (reader.position < size)
         return fail(&reader, GOSS_E_FORMAT, "text after the value");
-    while (node->parent)
+    while (node && node->parent)
         node = node->parent;
     *root = node;
     return GOSS_OK;

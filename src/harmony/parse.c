@@ -71,21 +71,25 @@ void parser_close(struct parser *parser)
     free(parser);
 }
 
-static goss_status enqueue(struct parser *parser, const struct event *event, struct queued **queued, goss_error *error)
+/* NULL when memory is out, which *status then says. */
+static struct queued *enqueue(struct parser *parser, const struct event *event, goss_status *status, goss_error *error)
 {
     if (parser->n_queue == parser->capacity) {
         size_t capacity = parser->capacity ? 2 * parser->capacity : 8, n;
         struct queued *queue = __builtin_mul_overflow(capacity, sizeof *queue, &n) ? NULL : realloc(parser->queue, n);
-        if (!queue)
-            return error_memory(error, capacity * sizeof *queue, "events");
+        if (!queue) {
+            *status = error_memory(error, capacity * sizeof *queue, "events");
+            return NULL;
+        }
         parser->queue = queue;
         parser->capacity = capacity;
     }
-    *queued = &parser->queue[parser->n_queue++];
-    (*queued)->event = *event;
+    struct queued *queued = &parser->queue[parser->n_queue++];
+    queued->event = *event;
     for (int i = 0; i < N_STRING; i++)
-        (*queued)->offset[i] = SIZE_MAX;
-    return GOSS_OK;
+        queued->offset[i] = SIZE_MAX;
+    *status = GOSS_OK;
+    return queued;
 }
 
 /* A string of the event, after `prefix`, with a NUL at its end. */
@@ -105,22 +109,36 @@ static goss_status attach(struct parser *parser, struct queued *queued, int stri
     return status;
 }
 
+/* n_id ids from `begin` on belong to no message. */
+static goss_status emit_repair_of(struct parser *parser, const char *kind, size_t position, size_t n_id,
+                                  goss_error *error)
+{
+    const struct event event = {
+        .kind = EVENT_REPAIR, .terminator = -1, .first_id = parser->begin, .n_id = n_id, .repair = {kind, position}};
+    goss_status status;
+    parser->repaired = true;
+    (void)enqueue(parser, &event, &status, error);
+    return status;
+}
+
 static goss_status emit_repair(struct parser *parser, const char *kind, size_t position, goss_error *error)
 {
-    struct queued *queued = NULL;
-    parser->repaired = true;
-    return enqueue(
-        parser,
-        &(struct event){.kind = EVENT_REPAIR, .terminator = -1, .first_id = parser->begin, .repair = {kind, position}},
-        &queued, error);
+    return emit_repair_of(parser, kind, position, 0, error);
+}
+
+/* How a message ended says nothing against its ids: rendered again they get the right terminator. */
+static goss_status emit_ending(struct parser *parser, const char *kind, goss_error *error)
+{
+    bool repaired = parser->repaired;
+    goss_status status = emit_repair(parser, kind, parser->position, error);
+    parser->repaired = repaired;
+    return status;
 }
 
 /* The ids from `begin` up to but without `end` belong to no message. */
 static goss_status emit_skipped(struct parser *parser, const char *kind, size_t end, goss_error *error)
 {
-    goss_status status = emit_repair(parser, kind, parser->begin, error);
-    if (status == GOSS_OK)
-        parser->queue[parser->n_queue - 1].event.n_id = end - parser->begin;
+    goss_status status = emit_repair_of(parser, kind, parser->begin, end - parser->begin, error);
     parser->begin = end;
     parser->repaired = false;
     return status;
@@ -128,21 +146,19 @@ static goss_status emit_skipped(struct parser *parser, const char *kind, size_t 
 
 static goss_status emit_text(struct parser *parser, const char *text, size_t n, goss_error *error)
 {
-    struct queued *queued = NULL;
-    if (n == 0)
-        return GOSS_OK;
-    goss_status status =
-        enqueue(parser, &(struct event){.kind = EVENT_TEXT, .text_size = n, .terminator = -1}, &queued, error);
-    return status ? status : attach(parser, queued, STRING_TEXT, "", (struct span){text, n}, error);
+    const struct event event = {.kind = EVENT_TEXT, .text_size = n, .terminator = -1};
+    goss_status status = GOSS_OK;
+    struct queued *queued = n ? enqueue(parser, &event, &status, error) : NULL;
+    return queued ? attach(parser, queued, STRING_TEXT, "", (struct span){text, n}, error) : status;
 }
 
 static goss_status emit_message(struct parser *parser, const struct event *event, goss_error *error)
 {
     const struct header *header = &parser->header;
     const struct span span[] = {header->name, header->recipient, header->channel, header->content_type};
-    struct queued *queued = NULL;
-    goss_status status = enqueue(parser, event, &queued, error);
-    if (status)
+    goss_status status;
+    struct queued *queued = enqueue(parser, event, &status, error);
+    if (!queued)
         return status;
     queued->event.role = header->role;
     for (int i = 0; i <= STRING_TYPE && status == GOSS_OK; i++)
@@ -205,12 +221,12 @@ static goss_status end_message(struct parser *parser, int32_t terminator, bool t
 static goss_status begin_header(struct parser *parser, bool implied, goss_error *error)
 {
     struct header *header = &parser->header;
-    struct span name = {0};
+    struct span name = implied && !parser->generated ? header->name : (struct span){0};
     goss_status status = GOSS_OK;
-    buffer_clear(&parser->speaker);
-    if (implied && !parser->generated && header->name.data) {
-        status = buffer_append(&parser->speaker, header->name.data, header->name.size, error);
-        name = (struct span){(const char *)parser->speaker.data, parser->speaker.size};
+    if (name.data && name.data != (const char *)parser->speaker.data) { /* header_text is about to be used again */
+        buffer_clear(&parser->speaker);
+        status = buffer_append(&parser->speaker, name.data, name.size, error);
+        name.data = (const char *)parser->speaker.data;
     }
     *header = (struct header){.role = parser->generated ? parser->role : header->role, .name = name};
     parser->state = HEADER;
@@ -344,12 +360,11 @@ static goss_status feed_content(struct parser *parser, int32_t id, goss_error *e
 {
     const struct harmony *harmony = parser->harmony;
     if (is_terminator(harmony, id)) {
-        goss_status status =
-            id == harmony->endoftext ? emit_repair(parser, "endoftext", parser->position, error) : GOSS_OK;
+        goss_status status = id == harmony->endoftext ? emit_ending(parser, "endoftext", error) : GOSS_OK;
         return status ? status : end_message(parser, id, false, parser->position + 1, error);
     }
     if (id == harmony->start || id == harmony->channel) {
-        goss_status status = emit_repair(parser, "missing_end", parser->position, error);
+        goss_status status = emit_ending(parser, "missing_end", error);
         status = status ? status : end_message(parser, -1, false, parser->position, error);
         status = status ? status : begin_header(parser, id == harmony->channel, error);
         return status || id == harmony->start ? status : feed_header(parser, id, error);
@@ -406,7 +421,7 @@ goss_status parser_finish(struct parser *parser, goss_error *error)
     if (parser->state == HEADER)
         return end_header(parser, -1, HEADER_CUT, parser->position, error);
     if (parser->state == CONTENT) {
-        status = emit_repair(parser, "truncated", parser->position, error);
+        status = emit_ending(parser, "truncated", error);
         return status ? status : end_message(parser, -1, true, parser->position, error);
     }
     if (parser->position > parser->begin)

@@ -28,7 +28,7 @@ struct event {
     size_t text_size;
     int32_t terminator; /* END: the id that ended it, or -1 */
     bool truncated;     /* END: the stream ended inside the message, so a call must not be executed */
-    bool repaired;      /* END: some repair concerns this message */
+    bool repaired;      /* END: some repair concerns this message's header or content, not only its end */
     /* END: the ids that this message was read from, header and terminator included. REPAIR: ids that belong to no
      * message, mostly none. These stretches of all events follow each other and cover every id fed. */
     size_t first_id, n_id;

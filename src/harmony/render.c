@@ -22,7 +22,7 @@ static void put_id(struct writer *writer, int32_t id)
 
 static void put_bytes(struct writer *writer, const void *text, size_t n)
 {
-    if (writer->status == GOSS_OK)
+    if (writer->status == GOSS_OK && n > 0)
         writer->status = tokenizer_encode(writer->harmony->tokenizer, text, n, false, writer->ids, writer->error);
 }
 

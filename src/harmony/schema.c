@@ -71,11 +71,13 @@ static bool same_string(const struct json_node *a, const struct json_node *b)
     return a && b && a->size == b->size && memcmp(a->text, b->text, a->size) == 0;
 }
 
-/* "default: " and the value: strings in quotes without escapes, or bare beside an enum. */
-static void put_default(struct printer *printer, const struct json_node *schema, const struct json_node *value)
+/* "default: " and the value: strings in quotes without escapes, or bare beside an enum; in a oneOf that is no
+ * property's (kind FRAME_ONE_OF), beside an enum as JSON. */
+static void put_default(struct printer *printer, const struct json_node *schema, const struct json_node *value,
+                        enum frame_kind kind)
 {
     put_text(printer, "default: ");
-    if (value->kind != JSON_TREE_STRING) {
+    if (value->kind != JSON_TREE_STRING || (has_enum(schema) && kind == FRAME_ONE_OF)) {
         if (printer->status == GOSS_OK)
             printer->status = json_tree_write(value, printer->out, printer->error);
         return;
@@ -173,7 +175,22 @@ static void begin_type(struct printer *printer, const struct json_node *schema, 
     }
 }
 
-/* The comments above a property. With a oneOf its description moves to the first variant if both are the same. */
+static void put_examples(struct printer *printer, const struct json_node *examples, size_t indent)
+{
+    put_indent(printer, indent);
+    put_text(printer, "// Examples:\n");
+    for (const struct json_node *e = examples->child; e; e = e->next) {
+        if (e->kind != JSON_TREE_STRING)
+            continue;
+        put_indent(printer, indent);
+        put_text(printer, "// - \"");
+        put_string(printer, e);
+        put_text(printer, "\"\n");
+    }
+}
+
+/* The comments above a property. With a oneOf, its description and default come last, and the description only if the
+ * first variant does not say the same. */
 static void put_property_comments(struct printer *printer, const struct json_node *property, size_t indent,
                                   const struct json_node *one_of)
 {
@@ -186,24 +203,16 @@ static void put_property_comments(struct printer *printer, const struct json_nod
         put_indent(printer, indent);
         put_text(printer, "//\n");
     }
-    if (description && !(one_of && same_string(description, member(one_of->child, "description", JSON_TREE_STRING))))
+    if (description && !json_tree_get(property, "oneOf"))
         put_comment(printer, indent, description);
-    if (examples && examples->child) {
-        put_indent(printer, indent);
-        put_text(printer, "// Examples:\n");
-        for (const struct json_node *e = examples->child; e; e = e->next) {
-            if (e->kind != JSON_TREE_STRING)
-                continue;
-            put_indent(printer, indent);
-            put_text(printer, "// - \"");
-            put_string(printer, e);
-            put_text(printer, "\"\n");
-        }
-    }
+    if (examples && examples->child)
+        put_examples(printer, examples, indent);
+    if (one_of && description && !same_string(description, member(one_of->child, "description", JSON_TREE_STRING)))
+        put_comment(printer, indent, description);
     if (one_of && value) {
         put_indent(printer, indent);
         put_text(printer, "// ");
-        put_default(printer, property, value);
+        put_default(printer, property, value, FRAME_OBJECT);
         put_text(printer, "\n");
     }
 }
@@ -230,9 +239,9 @@ static void end_property(struct printer *printer, const struct frame *frame)
     if (!member(property, "oneOf", JSON_TREE_ARRAY)) {
         put_null_if_nullable(printer, property, frame->begin);
         put_text(printer, ",");
-        if (value) {
+        if (value && !json_tree_get(property, "oneOf")) { /* one that is no array still hides the default */
             put_text(printer, " // ");
-            put_default(printer, property, value);
+            put_default(printer, property, value, FRAME_OBJECT);
         }
     }
     put_text(printer, "\n");
@@ -265,7 +274,7 @@ static void end_variant(struct printer *printer, const struct frame *frame)
     if (description && value)
         put_text(printer, " ");
     if (value)
-        put_default(printer, variant, value);
+        put_default(printer, variant, value, frame->kind);
     if (frame->kind == FRAME_PROPERTY_ONE_OF)
         put_text(printer, "\n");
 }
