@@ -2,9 +2,21 @@
  *
  * The only public header. Handles are opaque; functions return a goss_status and, when they fail, fill a
  * goss_error with one sentence that names the file, the field and the limit concerned. Nothing calls back:
- * the caller pulls events. No function prints, exits or touches the environment. */
+ * the caller pulls events. No function prints, exits or touches the environment. examples/answer.c is a whole
+ * program.
+ *
+ * The same model file, conversation, options and seed give the same tokens on every machine, whatever the number
+ * of threads and whatever else is computed at the same time.
+ *
+ * Threads: a model with its turns belongs to one thread at a time, a conversation to the turn that is open on it;
+ * different models may be used by different threads. Strings are UTF-8. What a function allocates for the caller
+ * is freed by goss_free. NULL is fine for every _close function and for goss_free. */
 #ifndef GOSSAMER_H
 #define GOSSAMER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,6 +44,147 @@ typedef struct goss_error {
 
 /* A short fixed name such as "format"; never NULL. */
 const char *goss_status_name(goss_status status);
+
+void goss_free(void *memory);
+
+/* ---- a model ---- */
+
+typedef struct goss_model goss_model;
+
+/* Begin with goss_model_options_default() and change what matters. None of it changes a token of any answer. */
+typedef struct goss_model_options {
+    const char *cache;    /* folder for packed files; NULL: `path` must be a packed file */
+    int threads;          /* 0: one per core */
+    const char *isa;      /* the best instruction set to use: "scalar", "avx2", "avx512", "neon"; NULL: any */
+    int context;          /* most tokens of a prompt with its answer; 0: as many as fit in memory */
+    int max_turns;        /* turns computed at the same time; more may be open and wait */
+    int chunk;            /* prompt tokens per step */
+    uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
+} goss_model_options;
+
+goss_model_options goss_model_options_default(void);
+
+/* Opens a Hugging Face folder, an original/ folder, a GGUF or a packed file. The first time a checkpoint is opened
+ * it is packed into the cache, which takes a while; from then on the packed file is only mapped. */
+goss_status goss_model_open(goss_model **model, const char *path, const goss_model_options *options, goss_error *error);
+void goss_model_close(goss_model *model); /* after its turns */
+
+int goss_model_context(const goss_model *model);     /* the limit that prompts with answers are held to */
+const char *goss_model_isa(const goss_model *model); /* the instruction set in use */
+
+/* Computes one batch for all open turns. False if no turn has anything to compute. Only for those who use
+ * goss_turn_poll. */
+bool goss_model_step(goss_model *model);
+
+/* The ids of a text. Control tokens such as <|start|> are encoded as the text they look like, unless `control`. */
+goss_status goss_tokenize(const goss_model *model, const char *text, size_t size, bool control, int32_t **ids,
+                          size_t *n, goss_error *error);
+/* The bytes of ids, with a NUL behind them that *size does not count. */
+goss_status goss_detokenize(const goss_model *model, const int32_t *ids, size_t n, char **text, size_t *size,
+                            goss_error *error);
+
+/* ---- a conversation ---- */
+
+typedef struct goss_conversation goss_conversation;
+
+typedef enum goss_effort {
+    GOSS_EFFORT_UNSET = 0, /* in a system message: no line about it; in a turn: as the system message says */
+    GOSS_EFFORT_NONE,      /* answers without reasoning, which the models were not trained for; not with tools */
+    GOSS_EFFORT_LOW,
+    GOSS_EFFORT_MEDIUM,
+    GOSS_EFFORT_HIGH
+} goss_effort;
+
+goss_status goss_conversation_open(goss_conversation **conversation, goss_error *error);
+void goss_conversation_close(goss_conversation *conversation);
+
+/* The system message that gpt-oss was trained on. It should come first. date is YYYY-MM-DD or NULL: the clock is
+ * never read. */
+goss_status goss_conversation_add_system(goss_conversation *conversation, goss_effort effort, const char *date,
+                                         goss_error *error);
+/* What applications usually call the system prompt. */
+goss_status goss_conversation_add_instructions(goss_conversation *conversation, const char *text, size_t size,
+                                               goss_error *error);
+goss_status goss_conversation_add_user(goss_conversation *conversation, const char *text, size_t size,
+                                       goss_error *error);
+/* The answer to a call; `name` is the call's recipient, such as functions.get_weather. */
+goss_status goss_conversation_add_tool(goss_conversation *conversation, const char *name, const char *text, size_t size,
+                                       goss_error *error);
+/* Any messages, tool declarations included: a JSON array in the message form of docs/harmony.md. */
+goss_status goss_conversation_add_json(goss_conversation *conversation, const char *json, size_t size,
+                                       goss_error *error);
+/* The whole conversation as such an array. */
+goss_status goss_conversation_json(const goss_conversation *conversation, char **json, size_t *size, goss_error *error);
+
+/* ---- a turn: the model answers ---- */
+
+typedef struct goss_turn goss_turn;
+
+/* Begin with goss_turn_options_default(): temperature 1 and everything else off, as the models were trained.
+ * docs/sampling.md defines each parameter. */
+typedef struct goss_turn_options {
+    double temperature, top_p, min_p;
+    int top_k;
+    double repetition_penalty, presence_penalty, frequency_penalty;
+    uint64_t seed;           /* another seed, another answer */
+    int max_tokens;          /* 0: as many as the context leaves */
+    goss_effort effort;      /* replaces the system message's for this turn */
+    const char *const *stop; /* [n_stop] at most 16 strings that end the answer before them */
+    int n_stop;
+} goss_turn_options;
+
+goss_turn_options goss_turn_options_default(void);
+
+typedef enum goss_event_kind {
+    GOSS_EVENT_WAIT = 0, /* goss_turn_poll only: call goss_model_step first */
+    GOSS_EVENT_BEGIN,    /* a message begins */
+    GOSS_EVENT_TEXT,     /* more of its text, in whole characters */
+    GOSS_EVENT_END,      /* the message is complete, or broken off; text is all of it */
+    GOSS_EVENT_REPAIR,   /* the model broke its format; text is the name of the repair (docs/harmony.md) */
+    GOSS_EVENT_DONE      /* the last event */
+} goss_event_kind;
+
+typedef enum goss_part {
+    GOSS_PART_REASONING = 0, /* not meant for the user */
+    GOSS_PART_PREAMBLE,      /* told to the user before a call */
+    GOSS_PART_FINAL,         /* the answer */
+    GOSS_PART_CALL           /* a call: recipient is the tool, text its arguments, which may be any text */
+} goss_part;
+
+typedef enum goss_finish {
+    GOSS_FINISH_STOP = 0,
+    GOSS_FINISH_CALL,        /* calls wait for their answers: goss_conversation_add_tool, then another turn */
+    GOSS_FINISH_LENGTH,      /* max_tokens or the end of the context */
+    GOSS_FINISH_STOP_STRING, /* one of options.stop */
+    GOSS_FINISH_CANCELLED,
+    GOSS_FINISH_FAILED /* error says why */
+} goss_finish;
+
+/* Pointers stay valid until the next call on the turn. */
+typedef struct goss_event {
+    goss_event_kind kind;
+    goss_part part;        /* BEGIN, TEXT, END */
+    const char *recipient; /* BEGIN, TEXT, END of a call; else NULL */
+    const char *text;      /* TEXT, END, REPAIR: NUL-terminated, but may hold NUL; else NULL */
+    size_t size;           /* of text */
+    bool truncated;        /* END: broken off; such a call must not be executed */
+    goss_finish finish;    /* DONE, and all that follow */
+    int prompt_tokens, cached_tokens, answer_tokens; /* cached: of the prompt, not computed again */
+    const goss_error *error;                         /* FAILED; else NULL */
+} goss_event;
+
+/* Renders the conversation and begins to answer. GOSS_E_LIMIT, with the counts, if it does not fit the context. The
+ * messages of the answer are appended to the conversation as they end. options may be NULL. */
+goss_status goss_turn_open(goss_turn **turn, goss_model *model, goss_conversation *conversation,
+                           const goss_turn_options *options, goss_error *error);
+void goss_turn_close(goss_turn *turn);
+
+/* The next event, computing as long as it takes; DONE again after DONE. */
+void goss_turn_next(goss_turn *turn, goss_event *event);
+/* The same without computing: for several turns at once. */
+void goss_turn_poll(goss_turn *turn, goss_event *event);
+/* Ends the turn: what remains is the end of the message under way, and DONE. */
+void goss_turn_cancel(goss_turn *turn);
 
 #ifdef __cplusplus
 }
