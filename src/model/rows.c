@@ -178,9 +178,11 @@ goss_status row_mxfp4(const struct source_row *r, const uint8_t **block, const u
     }
     if (most <= MXFP4_MOST_SCALE)
         return GOSS_OK;
+    struct source_row at = *r;
+    at.tensor = o->scales ? o->scales : o->tensor;
     for (uint64_t k = 0; k < blocks; k++)
         if ((*scale)[k * layout->scale_stride] == most)
-            return refuse(r, most == 255 ? "MXFP4 scale 255 (NaN)" : "MXFP4 scale 254 (past the range of bf16)",
+            return refuse(&at, most == 255 ? "MXFP4 scale 255 (NaN)" : "MXFP4 scale 254 (past the range of bf16)",
                           k * TILE_COLS, error);
     return GOSS_OK;
 }

@@ -241,7 +241,7 @@ static void write_hf(struct toy_list *list, enum toy_form form, const char *path
         if (sharded)
             toy_write_shard(list, path, layer, shards, &index);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < (list->toy->tied ? 2 : 3); i++)
         add_dense(list, global[i].hf, &global[i], dense_values(list, -1, &global[i]));
     if (sharded) {
         toy_write_shard(list, path, shards - 1, shards, &index);
@@ -444,7 +444,7 @@ static void write_gguf(struct toy_list *list, enum toy_form form, const char *pa
                   : form == TOY_GGUF_F16                        ? TOY_F16
                   : form == TOY_GGUF_F32                        ? TOY_F32
                                                                 : TOY_BF16;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < (list->toy->tied ? 2 : 3); i++)
         add_gguf(list, globals[i], &global[i], dense_values(list, -1, &global[i]));
     for (int layer = 0; layer < list->toy->n_layer; layer++) {
         for (int i = 0; i < LAYER_DENSE; i++) {

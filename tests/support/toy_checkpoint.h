@@ -11,6 +11,7 @@ struct toy {
     int n_layer, d_model, n_head, n_kv_head, head_dim, d_ff, n_expert, n_active, n_vocab, window, max_context;
     bool yarn;          /* else plain RoPE */
     bool all_full;      /* no layer slides */
+    bool tied;          /* no head of its own; not in original/ */
     bool no_sinks;      /* sinks at -inf */
     bool tokenizer;     /* byte-level: 256 bytes, three merges, 21 control tokens from 259 on; n_vocab >= 280 */
     float swiglu_limit; /* not expressible in GGUF, where it is 7 */

@@ -151,8 +151,10 @@ void toy_write_hf_config(const struct toy *t, const char *folder, bool rope5, bo
     const char *yarn = "\"beta_fast\":32.0,\"beta_slow\":1.0,\"factor\":32.0,"
                        "\"original_max_position_embeddings\":4096,\"rope_type\":\"yarn\",\"truncate\":false";
     buffer_init(&b, FILE_LIMIT);
-    text(&b, "{\"architectures\":[\"GptOssForCausalLM\"],\"model_type\":\"gpt_oss\",\"attention_bias\":true,"
-             "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"eos_token_id\":263,\"rms_norm_eps\":1e-05,");
+    text(&b,
+         "{\"architectures\":[\"GptOssForCausalLM\"],\"model_type\":\"gpt_oss\",\"attention_bias\":true,"
+         "\"hidden_act\":\"silu\",\"tie_word_embeddings\":%s,\"eos_token_id\":263,\"rms_norm_eps\":1e-05,",
+         t->tied ? "true" : "false");
     text(&b,
          "\"num_hidden_layers\":%d,\"hidden_size\":%d,\"num_attention_heads\":%d,\"num_key_value_heads\":%d,"
          "\"head_dim\":%d,\"intermediate_size\":%d,\"num_local_experts\":%d,\"num_experts_per_tok\":%d,"
