@@ -35,6 +35,7 @@ enum option_id {
     OPTION_IDS,
     OPTION_TEXT,
     OPTION_TOP,
+    OPTION_LOGITS,
     OPTION_OUTPUT,
     OPTION_DENSE,
     OPTION_NO_DIGESTS,

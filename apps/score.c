@@ -57,35 +57,57 @@ static void row_print(const struct token_list *ids, size_t position, const float
     (void)puts("]}");
 }
 
+/* Runs the sequence to its end: its logits are digested, printed, and written if `file` is not NULL. */
 static goss_status rows_print(struct session *session, struct sequence *sequence, const struct token_list *ids,
-                              int n_top, goss_error *error)
+                              int n_top, struct sha256 *hash, struct file_writer *file, goss_error *error)
 {
     int n_vocab = session->model->config.n_vocab;
-    uint8_t digest[SHA256_BYTES];
-    char text[SHA256_TEXT];
-    struct sha256 *hash;
+    size_t row_bytes = (size_t)n_vocab * sizeof(float);
     struct score_rows rows;
-    if (n_top > n_vocab)
-        n_top = n_vocab;
-    goss_status status = sha256_open(&hash, error);
-    if (status)
-        return status;
-    while (sequence_finish(sequence) == FINISH_NONE && !interrupted() && engine_step(session->engine)) {
+    goss_status status = GOSS_OK;
+    while (!status && sequence_finish(sequence) == FINISH_NONE && !interrupted() && engine_step(session->engine)) {
         sequence_scores(sequence, &rows);
-        for (int i = 0; i < rows.n; i++) {
-            const float *logits = rows.logits + (size_t)i * (size_t)n_vocab;
-            sha256_add(hash, logits, (size_t)n_vocab * sizeof *logits);
-            row_print(ids, (size_t)(rows.first + i), logits, n_vocab, n_top);
-        }
+        for (int i = 0; i < rows.n; i++)
+            row_print(ids, (size_t)(rows.first + i), rows.logits + (size_t)i * (size_t)n_vocab, n_vocab, n_top);
+        sha256_add(hash, rows.logits, (size_t)rows.n * row_bytes);
+        if (file)
+            status = file_writer_write(file, rows.logits, (size_t)rows.n * row_bytes, error);
         (void)fflush(stdout);
     }
-    sha256_close(hash, digest);
     if (interrupted())
         return error_set(error, GOSS_E_CANCELLED, "interrupted");
     if (sequence_finish(sequence) == FINISH_ERROR) {
         *error = *sequence_error(sequence);
         return error->status;
     }
+    return status;
+}
+
+static goss_status score(struct session *session, struct sequence *sequence, const struct token_list *ids,
+                         const struct value *value, goss_error *error)
+{
+    int n_vocab = session->model->config.n_vocab;
+    int n_top = value[OPTION_TOP].whole < n_vocab ? (int)value[OPTION_TOP].whole : n_vocab;
+    bool keep = value[OPTION_LOGITS].given;
+    uint8_t digest[SHA256_BYTES];
+    char text[SHA256_TEXT];
+    struct sha256 *hash;
+    struct file_writer file;
+    goss_status status = sha256_open(&hash, error);
+    if (status)
+        return status;
+    if (keep)
+        status = file_writer_open(&file, value[OPTION_LOGITS].text, error);
+    if (!status) {
+        status = rows_print(session, sequence, ids, n_top, hash, keep ? &file : NULL, error);
+        if (keep && !status)
+            status = file_writer_commit(&file, error);
+        else if (keep)
+            file_writer_abort(&file);
+    }
+    sha256_close(hash, digest);
+    if (status)
+        return status;
     sha256_text(digest, text);
     (void)printf("{\"logits_sha256\":\"%s\"}\n", text);
     return GOSS_OK;
@@ -111,7 +133,7 @@ goss_status command_score(const struct arguments *arguments, goss_error *error)
         status = engine_add(session.engine, &request, &sequence, error);
     }
     if (!status)
-        status = rows_print(&session, sequence, &ids, (int)arguments->value[OPTION_TOP].whole, error);
+        status = score(&session, sequence, &ids, arguments->value, error);
     engine_release(session.engine, sequence);
     token_list_free(&ids);
     session_close(&session);

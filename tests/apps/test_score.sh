@@ -37,6 +37,10 @@ for options in "--threads 2" "--threads 3 --isa avx2 --chunk 7" "--isa avx512 --
     cmp first again || fail "score $options gives other bits"
 done
 
+"$program" score -m toy --ids "$ids" --top 3 --logits logits.f32 | cmp first - || fail "--logits changes what is printed"
+grep -q "$(sha256sum logits.f32 | cut -d' ' -f1)" first || fail "the digest is not that of the logits written"
+expect 1 "no/such/folder" "$program" score -m toy --ids 1 --logits no/such/folder/x
+
 "$program" pack toy.gguf -o packed.goss >out 2>err || fail "pack failed: $(cat err)"
 grep -q "packed.goss" out || fail "pack does not name its file: $(cat out)"
 grep -q "100 %" err || fail "pack shows no progress: $(cat err)"
