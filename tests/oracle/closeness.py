@@ -26,6 +26,7 @@ REFERENCE = "transformers f32"
 PEERS = {  # name: script, model within the checkpoint, options
     REFERENCE: ("reference.py", "hf", ["--dtype", "f32"]),
     "transformers f32, YaRN rounded": ("reference.py", "hf", ["--dtype", "f32", "--truncate-yarn"]),
+    "transformers f32, Q8_0 weights": ("reference.py", "hf", ["--dtype", "f32", "--q8"]),
     "transformers bf16": ("reference.py", "hf", ["--dtype", "bf16"]),
     "llama.cpp Q8_0": ("peer_llama.py", "model-q8_0.gguf", []),
     "llama.cpp BF16": ("peer_llama.py", "model-bf16.gguf", []),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Logits of Hugging Face transformers' GptOssForCausalLM on a checkpoint folder, in float32 or bfloat16.
 
-  reference.py HF_FOLDER PROMPTS.json OUT_DIR [--dtype f32|bf16] [--last N] [--memory GIB] [--truncate-yarn]
+  reference.py HF_FOLDER PROMPTS.json OUT_DIR [--dtype f32|bf16] [--last N] [--memory GIB] [--truncate-yarn] [--q8]
   reference.py HF_FOLDER --check
 
 PROMPTS.json is a list of lists of token ids. OUT_DIR/<i>.f32 receives the logits of prompt i as raw little-endian
@@ -61,7 +61,22 @@ def expand_mxfp4(blocks, scales, dtype):
     return out
 
 
-def layer_weights(files, layer, dtype):
+def round_to_q8_0(x):
+    """What ggml's Q8_0 keeps of a matrix: d = max|x| / 127 per 32, rounded half away from zero, d as f16."""
+    block = x.float().reshape(-1, 32)
+    d = block.abs().amax(dim=1, keepdim=True) / 127
+    q = torch.where(d > 0, block * (1 / d), 0)
+    return (torch.sign(q) * torch.floor(q.abs() + 0.5) * d.half().float()).reshape(x.shape)
+
+
+def dense_tensor(files, name, dtype, q8):
+    x = files.read(name)
+    if q8 and x.dim() == 2 and name.endswith("weight") and "router" not in name:
+        x = round_to_q8_0(x)
+    return x.to(torch.float32 if "norm" in name else dtype)
+
+
+def layer_weights(files, layer, dtype, q8):
     """The state dict of one GptOssDecoderLayer."""
     prefix, weights = f"model.layers.{layer}.", {}
     for name in files.names(prefix):
@@ -72,7 +87,7 @@ def layer_weights(files, layer, dtype):
             scales = files.read(name.removesuffix("_blocks") + "_scales")
             weights[short.removesuffix("_blocks")] = expand_mxfp4(files.read(name), scales, dtype)
         else:
-            weights[short] = files.read(name).to(torch.float32 if "norm" in short else dtype)
+            weights[short] = dense_tensor(files, name, dtype, q8)
     return weights
 
 
@@ -106,20 +121,19 @@ def read_config(folder, truncate_yarn=False):
     return config
 
 
-def streamed_model(folder, dtype, memory, truncate_yarn=False):
+def streamed_model(folder, dtype, memory, truncate_yarn=False, q8=False):
     """A GptOssForCausalLM whose layers are read when they run, and kept if all of them fit in `memory` bytes."""
     files, config = Files(folder), read_config(folder, truncate_yarn)
     with torch.device("meta"):
         model = gpt_oss.GptOssForCausalLM(config).to(dtype)
     model.model.rotary_emb = gpt_oss.GptOssRotaryEmbedding(config)
-    top = {name: files.read(name) for name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")}
-    model.load_state_dict({n: t.to(torch.float32 if "norm" in n else dtype) for n, t in top.items()},
-                          strict=False, assign=True)
+    top = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+    model.load_state_dict({name: dense_tensor(files, name, dtype, q8) for name in top}, strict=False, assign=True)
     size = sum(p.numel() * p.element_size() for p in model.model.layers.parameters())
 
     def load(layer, _):
         if next(layer.parameters()).is_meta:
-            layer.load_state_dict(layer_weights(files, layer.self_attn.layer_idx, dtype), assign=True)
+            layer.load_state_dict(layer_weights(files, layer.self_attn.layer_idx, dtype, q8), assign=True)
 
     def drop(layer, _, __):
         layer.to("meta")
@@ -167,6 +181,7 @@ def main():
     parser.add_argument("--last", type=int, default=0, help="rows to write, 0: all")
     parser.add_argument("--memory", type=float, default=6, help="GiB that layers may stay in memory with")
     parser.add_argument("--truncate-yarn", action="store_true", help="round the YaRN limits, as llama.cpp does")
+    parser.add_argument("--q8", action="store_true", help="round the dense matrices to Q8_0 first")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
@@ -174,7 +189,7 @@ def main():
     if args.check:
         return check(args.folder)
     gpt_oss.eager_attention_forward = sliced_attention(EAGER)
-    model = streamed_model(args.folder, DTYPES[args.dtype], args.memory * 2**30, args.truncate_yarn)
+    model = streamed_model(args.folder, DTYPES[args.dtype], args.memory * 2**30, args.truncate_yarn, args.q8)
     for i, ids in enumerate(json.loads(pathlib.Path(args.prompts).read_text())):
         logits(model, ids, args.last).tofile(pathlib.Path(args.out) / f"{i}.f32")
 
