@@ -9,7 +9,8 @@
  * Memory: keys and values of full layers live in pages of KV_PAGE positions, those of window layers in one ring per
  * running sequence. What a sequence computed stays cached after it: a later prompt that begins with the same ids, under
  * the same owner, continues from the last checkpoint on its way (a checkpoint is a snapshot of the rings at a message
- * boundary). When pages are short the cache goes first, then sequences wait, then the youngest is set back and
+ * boundary). A prompt whose beginning an older one is just computing waits for it instead of computing the same beside
+ * it. When pages are short the cache goes first, then sequences wait, then the youngest is set back and
  * recomputed: never an error, never another answer.
  *
  * Thread safety: none; one thread at a time calls an engine and its sequences. The backend runs threads of its own. */

@@ -3,6 +3,11 @@
 /* Sequences are served in the order in which they were added. The oldest always gets what it needs, since any one
  * sequence fits into the pages; so everything that was added ends. */
 
+static int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+
 /* Takes a running sequence's pages and ring away. It waits in its old place and recomputes from its ids, to the same
  * bits. */
 static void set_back(struct engine *e, struct sequence *s)
@@ -16,10 +21,28 @@ static void set_back(struct engine *e, struct sequence *s)
     e->n_preemptions++;
 }
 
+/* Whether an older prompt, being computed now, will leave a checkpoint that s could continue from: then s would only
+ * compute the same again beside it. */
+static bool is_being_computed(const struct engine *e, const struct sequence *s)
+{
+    for (const struct sequence *o = e->active.first; o != s && s->kv.cached; o = o->next) {
+        if (o->state != STATE_RUNNING || !o->kv.cached || o->kv.owner != s->kv.owner || o->n_boundary == 0 ||
+            o->boundary[o->n_boundary - 1] <= o->n_computed)
+            continue;
+        int common = 0, most = min(o->n_prompt, s->n_id - 1);
+        while (common < most && o->id[common] == s->id[common])
+            common++;
+        for (int i = o->n_boundary - 1; i >= 0 && o->boundary[i] > o->n_computed; i--)
+            if (o->boundary[i] <= common)
+                return true;
+    }
+    return false;
+}
+
 static void admit(struct engine *e)
 {
     for (struct sequence *s = e->active.first; s; s = s->next) {
-        if (s->state != STATE_WAITING)
+        if (s->state != STATE_WAITING || is_being_computed(e, s))
             continue;
         if (!kv_cache_begin(e->kv, &s->kv, s->id, s->n_id, s->n_id, &s->n_begun))
             return; /* those behind it wait too, or it might wait for ever */
@@ -61,11 +84,6 @@ static void plan_decode(struct engine *e)
         if (make_room(e, s))
             s->n_row = 1;
     }
-}
-
-static int min(int a, int b)
-{
-    return a < b ? a : b;
 }
 
 /* How many more rows a prefill sequence could have in this batch, which may not end too far behind the next place where

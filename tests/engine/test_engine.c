@@ -384,6 +384,55 @@ static void of_one_prompt_the_shortest_prefix_stays_cached_longest(void **state)
     close_engine(&f);
 }
 
+static void a_prompt_that_is_being_computed_is_not_computed_twice(void **state)
+{
+    (void)state;
+    enum { SAME = 4 };
+    struct fixture f;
+    open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT, .max_sequences = 6, .chunk = 100});
+    struct asked *a[SAME + 1];
+    int32_t boundary[] = {400, 790};
+    for (int i = 0; i <= SAME; i++) { /* the last one is another prompt, and does not wait */
+        a[i] = ask(i < SAME ? 1 : 2, 800, (uint64_t)i, i < SAME ? 800 : 50);
+        a[i]->request.boundary = boundary;
+        a[i]->request.n_boundary = 2;
+        add(&f, a[i]);
+    }
+    assert_true(engine_step(f.engine));
+    pull(a[SAME]);
+    assert_int_equal(a[SAME]->n_answer, 1);
+    while (engine_step(f.engine))
+        for (int i = 0; i <= SAME; i++)
+            pull(a[i]);
+    assert_int_equal(engine_stats(f.engine).prefill_rows, 800 + (SAME - 1) * 10 + 50);
+    for (int i = 0; i <= SAME; i++)
+        check_answer(&f, a[i]);
+    close_engine(&f);
+}
+
+static void a_prompt_whose_older_twin_is_cancelled_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT, .max_sequences = 6, .chunk = 100});
+    int32_t boundary = 790;
+    struct asked *a = ask(1, 800, 1, 800), *b = ask(1, 800, 2, 800);
+    a->request.boundary = b->request.boundary = &boundary;
+    a->request.n_boundary = b->request.n_boundary = 1;
+    add(&f, a);
+    add(&f, b);
+    for (int i = 0; i < 3; i++)
+        assert_true(engine_step(f.engine));
+    assert_int_equal(engine_stats(f.engine).waiting, 1);
+    engine_cancel(f.engine, a->sequence);
+    while (engine_step(f.engine))
+        pull(b);
+    assert_int_equal(sequence_usage(b->sequence).cached_tokens, 300); /* what the twin had got to */
+    check_answer(&f, a);
+    check_answer(&f, b);
+    close_engine(&f);
+}
+
 static void a_long_prompt_delays_the_others_by_no_more_than_a_chunk(void **state)
 {
     (void)state;
@@ -660,6 +709,8 @@ int main(void)
         cmocka_unit_test(a_page_shared_while_it_is_written_is_copied),
         cmocka_unit_test(owners_never_share),
         cmocka_unit_test(of_one_prompt_the_shortest_prefix_stays_cached_longest),
+        cmocka_unit_test(a_prompt_that_is_being_computed_is_not_computed_twice),
+        cmocka_unit_test(a_prompt_whose_older_twin_is_cancelled_does_not_wait_for_ever),
         cmocka_unit_test(a_long_prompt_delays_the_others_by_no_more_than_a_chunk),
         cmocka_unit_test(a_short_prompt_is_served_among_long_ones_when_rows_are_scarce),
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_counts),

@@ -8,7 +8,7 @@
 #include "support/test.h"
 #include "support/toy_model.h"
 
-enum { REQUESTS = 10, MOST_PROMPT = 620, ANSWER = 10, CONTEXT = 700 };
+enum { REQUESTS = 7, MOST_PROMPT = 620, ANSWER = 10, CONTEXT = 700 };
 
 struct asked {
     int32_t id[MOST_PROMPT];
@@ -24,16 +24,16 @@ struct fixture {
     struct asked asked[REQUESTS];
 };
 
-/* Ten prompts that share one of two beginnings, with parting points around the page boundaries. */
+/* Seven prompts that share one of two beginnings, with parting points around the page boundaries. */
 static void make_requests(struct fixture *f)
 {
-    static const int shared[REQUESTS] = {249, 240, 255, 256, 257, 511, 512, 200, 512, 1};
+    static const int shared[REQUESTS] = {249, 240, 255, 256, 257, 513, 512};
     for (int i = 0; i < REQUESTS; i++) {
         struct asked *a = &f->asked[i];
         int n = shared[i] + 1 + 11 * i;
         for (int p = 0; p < n; p++) {
             uint32_t words[4];
-            random_words(p < shared[i] ? (uint64_t)(i == 8) : 100 + (uint64_t)i, (uint64_t)p, 0, words);
+            random_words(p < shared[i] ? (uint64_t)(i == 6) : 100 + (uint64_t)i, (uint64_t)p, 0, words);
             a->id[p] = (int32_t)(words[0] % (uint32_t)f->model->config.n_vocab);
         }
         a->boundary[0] = shared[i] / 2;
@@ -107,7 +107,7 @@ static void check(struct engine *engine, struct asked *a)
     a->n_found = 0;
 }
 
-/* All requests, each joining two steps after the one before; `cancel` drops the fifth on the way and asks it again. */
+/* All requests, each joining two steps after the one before; `cancel` drops the fifth on its way and asks it again. */
 static void run_crowd(struct fixture *f, struct engine *engine, bool cancel)
 {
     int joined = 0, gone = 0;
@@ -149,7 +149,7 @@ static void a_crowd_gives_the_bits_of_each_alone(void **state)
         struct engine_stats cold = engine_stats(engine);
         run_crowd(*state, engine, false); /* again, from the cache */
         struct engine_stats warm = engine_stats(engine);
-        assert_true(warm.prefix_hits - cold.prefix_hits >= REQUESTS - 2);
+        assert_true(warm.prefix_hits - cold.prefix_hits >= REQUESTS - 1);
         assert_true(warm.prefill_rows - cold.prefill_rows < cold.prefill_rows / 2);
         engine_forget(engine);
         assert_int_equal(engine_stats(engine).pages_free, warm.pages);
@@ -206,11 +206,24 @@ static void scores_have_the_same_bits_in_any_chunks(void **state)
     free(found);
 }
 
+/* 12 full layers of 8 heads with a key and a value of 64 halves each; the sliding layers cost nothing per token. */
+static void at_20b_sizes_a_token_takes_24_kib(void **state)
+{
+    (void)state;
+    struct model_config c = {.n_layer = 24, .n_kv_head = 8, .head_dim = 64, .window = 128};
+    for (int l = 0; l < c.n_layer; l++)
+        c.sliding[l] = l % 2 == 0;
+    assert_int_equal(cpu_backend.kv_bytes(&c, 1, 0), KV_PAGE * 24 * 1024);
+    assert_int_equal(cpu_backend.kv_bytes(&c, 512, 0), UINT64_C(3) << 30); /* 131,072 tokens */
+    assert_in_range(cpu_backend.kv_bytes(&c, 0, 1), 3 << 20, 7 << 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd_gives_the_bits_of_each_alone),
         cmocka_unit_test(eviction_and_preemption_do_not_change_a_bit),
+        cmocka_unit_test(at_20b_sizes_a_token_takes_24_kib),
         cmocka_unit_test(scores_have_the_same_bits_in_any_chunks),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
