@@ -135,6 +135,8 @@ goss_status command_render(const struct arguments *arguments, goss_error *error)
 goss_status command_parse(const struct arguments *arguments, goss_error *error);
 goss_status command_inspect(const struct arguments *arguments, goss_error *error);
 goss_status command_pack(const struct arguments *arguments, goss_error *error);
+goss_status command_run(const struct arguments *arguments, goss_error *error);
+goss_status command_chat(const struct arguments *arguments, goss_error *error);
 goss_status command_score(const struct arguments *arguments, goss_error *error);
 goss_status command_bench(const struct arguments *arguments, goss_error *error);
 goss_status command_doctor(const struct arguments *arguments, goss_error *error);

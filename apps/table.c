@@ -196,6 +196,45 @@ const struct option option_table[OPTION_COUNT] = {
 
 const struct command command_table[] = {
     {
+        .name = "run",
+        .operands = "[PROMPT]...",
+        .most = 1 << 20,
+        .summary = "answer one prompt",
+        .text =
+            "The words of PROMPT are joined by spaces; without any, the prompt is read from standard input. The answer "
+            "is printed as it comes. On a terminal the model's reasoning stands before it in dim letters; where "
+            "output goes to a file or a pipe, only the answer is written there.\n\n"
+            "With `--json` one object is printed at the end: `text`, `reasoning`, `finish_reason` (stop, call, length "
+            "or cancelled), `usage`, `messages`, `repairs`, the settings in force, and all token ids, so that the "
+            "answer can be computed again. Ctrl-C stops the answer.",
+        .example = {{"gossamer run -m demo \"Why is the sky blue?\"", "ask the demo model"},
+                    {"gossamer run -m gpt-oss-20b --effort high --seed 7 < question.txt", "think long about a file"},
+                    {"gossamer run -m demo --json hello | jq .usage", "count tokens"}},
+        .option = {OPTION_MODEL, OPTION_EFFORT, OPTION_SYSTEM, OPTION_DATE, SAMPLING, OPTION_HIDE_REASONING,
+                   OPTION_COLOR, OPTION_JSON, COMPUTE, OPTION_HELP},
+        .run = command_run,
+    },
+    {
+        .name = "chat",
+        .operands = "",
+        .summary = "talk with the model in the terminal",
+        .text =
+            "Type a message and press Enter. A line that ends in a backslash goes on in the next one; a line of "
+            "three double quotes opens a text of many lines and another one closes it; pasted lines stay "
+            "together. Ctrl-C stops an answer, not the program; Ctrl-D or `/quit` leaves. `/help` lists the commands "
+            "that change effort, instructions and the display of reasoning.\n\n"
+            "The conversation is kept, readable by its owner alone, in ~/.local/share/gossamer/chats or in the file "
+            "given with `--history`.",
+        .example = {{"gossamer chat -m demo", "start a conversation"},
+                    {"gossamer chat -m demo --continue", "go on where you left off"},
+                    {"gossamer chat -m gpt-oss-20b --effort low --hide-reasoning",
+                     "short answers, no reasoning shown"}},
+        .option = {OPTION_MODEL, OPTION_EFFORT, OPTION_SYSTEM, OPTION_DATE, SAMPLING, OPTION_HIDE_REASONING,
+                   OPTION_FOLD_REASONING, OPTION_HISTORY, OPTION_CONTINUE, OPTION_NO_HISTORY, OPTION_COLOR, COMPUTE,
+                   OPTION_HELP},
+        .run = command_chat,
+    },
+    {
         .name = "pack",
         .operands = "MODEL",
         .least = 1,

@@ -4,7 +4,7 @@ program=$1 tests=$2
 . "$tests/apps/lib.sh"
 
 commands=$("$program" help | sed -n '/^commands/,/^$/s/^  \([a-z]*\) .*/\1/p')
-[ "$(echo "$commands" | wc -w)" -ge 10 ] || fail "gossamer help lists only: $commands"
+[ "$(echo "$commands" | wc -w)" -ge 12 ] || fail "gossamer help lists only: $commands"
 
 for shell in bash zsh fish; do
     "$program" help --completion $shell >completion.$shell || fail "no completion for $shell"
