@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "harmony/json.h"
+#include "harmony/names.h"
 #include "support/harmony.h"
 
 /* Cases of openai-harmony's that parse and that we read otherwise on purpose, each with a test below. */
@@ -319,6 +320,28 @@ static void p14_a_name_with_odd_characters_passes_through(void **state)
                  "\"channel\":\"commentary\",\"content_type\":\"json\"}],\"repairs\":[]}");
 }
 
+static void p14_names_map_to_identifiers_and_back(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"get weather", "get_weather"},
+                                           {"get-weather", "get_weather_2"},
+                                           {"get_weather", "get_weather_3"},
+                                           {"2fa", "_2fa"},
+                                           {"", "_"},
+                                           {"日", "___"},
+                                           {"$ok", "$ok"},
+                                           {"get weather", "get_weather"}};
+    struct name_map map = {0};
+    const char *identifier;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(name_map_add(&map, cases[i][0], &identifier, NULL), GOSS_OK);
+        assert_string_equal(identifier, cases[i][1]);
+        assert_string_equal(name_map_find(&map, identifier), cases[i][0]);
+    }
+    assert_string_equal(name_map_find(&map, "never declared"), "never declared");
+    name_map_free(&map);
+}
+
 static void control_tokens_inside_content_never_show(void **state)
 {
     (void)state;
@@ -394,6 +417,7 @@ int main(void)
         cmocka_unit_test(p12_only_to_makes_a_recipient),
         cmocka_unit_test(p13_the_reading_does_not_depend_on_when_events_are_pulled),
         cmocka_unit_test(p14_a_name_with_odd_characters_passes_through),
+        cmocka_unit_test(p14_names_map_to_identifiers_and_back),
         cmocka_unit_test(control_tokens_inside_content_never_show),
         cmocka_unit_test(slips_around_the_role_are_read_through),
         cmocka_unit_test(ids_out_of_range_are_one_replacement_character),
