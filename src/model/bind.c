@@ -232,7 +232,7 @@ static void matrix(struct binder *b, const char *name, enum role role, int rows,
 static void bind_qkv(struct binder *b)
 {
     const struct model_config *c = b->config;
-    uint64_t q = (uint64_t)(c->n_head * c->head_dim), kv = (uint64_t)(c->n_kv_head * c->head_dim);
+    uint64_t head = (uint64_t)c->head_dim, q = (uint64_t)c->n_head * head, kv = (uint64_t)c->n_kv_head * head;
     uint64_t d = (uint64_t)c->d_model, rows[3] = {q, kv, kv};
     for (int bias = 0; bias < 2; bias++) {
         static const enum role roles[2][4] = {{QKV, Q, K, V}, {QKV_BIAS, Q_BIAS, K_BIAS, V_BIAS}};

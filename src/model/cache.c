@@ -39,6 +39,7 @@ static goss_status lock(const char *path, const struct pack_progress *progress, 
 {
     size_t n = strlen(path) + sizeof ".lock";
     char *name = malloc(n);
+    *fd = -1;
     if (!name)
         return error_memory(error, n, "a path");
     (void)snprintf(name, n, "%s.lock", path);

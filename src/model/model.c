@@ -51,7 +51,7 @@ static const float *vectors(struct finder *f, const char *name, int count, int n
     const struct packed_section *s = find(f, name, count, n, 1);
     if (s && s->type != DTYPE_F32)
         refuse_type(f, s);
-    return f->status ? NULL : (const float *)packed_data(f->packed, s);
+    return !s || f->status ? NULL : (const float *)packed_data(f->packed, s);
 }
 
 /* `types`: a bit for each type that is allowed. */
@@ -60,7 +60,7 @@ static struct matrix matrices(struct finder *f, const char *name, unsigned types
     const struct packed_section *s = find(f, name, count, rows, cols);
     if (s && !(types >> s->type & 1))
         refuse_type(f, s);
-    if (f->status)
+    if (!s || f->status)
         return (struct matrix){0};
     const uint8_t *data = packed_data(f->packed, s);
     uint64_t plane = tile_quant_bytes(s->type, s->rows, s->cols), scales = tile_scale_bytes(s->type, s->rows, s->cols);
@@ -102,7 +102,7 @@ static goss_status find_sections(struct model *m, const char *file, goss_error *
     m->head = matrices(&f, "head", DENSE, 1, c->n_vocab, c->d_model);
     for (f.layer = 0; f.layer < c->n_layer && f.status == GOSS_OK; f.layer++)
         find_layer(&f, c, &m->layers[f.layer]);
-    if (f.status)
+    if (!embedding || f.status)
         return f.status;
     m->embedding = packed_data(m->file, embedding);
     m->embedding_type = embedding->type;

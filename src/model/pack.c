@@ -382,7 +382,7 @@ static goss_status open_gguf_tokenizer(struct tokenizer **tokenizer, const struc
     if (status == GOSS_OK && types && (!types->array || types->count != source.n_token))
         status = error_set(error, GOSS_E_FORMAT, "%s: 'tokenizer.ggml.token_type' is no list of one type per token",
                            gguf->file);
-    for (uint64_t i = 0; status == GOSS_OK && types && i < source.n_token; i++) {
+    for (uint64_t i = 0; status == GOSS_OK && type && types && i < source.n_token; i++) {
         int64_t value = 0;
         (void)gguf_element(types, i, &value);
         type[i] = value < 0 || value > INT32_MAX ? -1 : (int32_t)value;

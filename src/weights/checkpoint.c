@@ -40,7 +40,7 @@ static goss_status add_json(struct checkpoint *c, const char *dir, const char *n
 {
     const struct file_map *map;
     goss_status status = add_file(c, dir, name, &map, error);
-    if (status)
+    if (!map)
         return status;
     *file = map->path;
     if (map->size > CHECKPOINT_MAX_JSON)
@@ -56,7 +56,7 @@ static goss_status add_safetensors(struct checkpoint *c, const char *dir, const 
 {
     const struct file_map *map;
     goss_status status = add_file(c, dir, name, &map, error);
-    if (status == GOSS_OK)
+    if (map)
         status = safetensors_read(map->data, map->size, map->path, &c->arena, &c->tensors, error);
     return status;
 }
@@ -265,7 +265,7 @@ static goss_status read_split(struct checkpoint *c, const char *path, int64_t co
         struct gguf part;
         (void)name_part(name, i + 1, (unsigned)count);
         status = add_file(c, NULL, name, &map, error);
-        if (status == GOSS_OK)
+        if (map)
             status = gguf_read(map->data, map->size, map->path, &c->arena, &part, &c->tensors, error);
         if (status == GOSS_OK)
             status = split_value(&part, "split.no", i, error);
@@ -283,7 +283,7 @@ static goss_status read_gguf(struct checkpoint *c, const char *path, goss_error 
     int64_t count = 1;
     c->format = CHECKPOINT_GGUF;
     goss_status status = add_file(c, NULL, path, &map, error);
-    if (status)
+    if (!map)
         return status;
     if (map->size < 4 || memcmp(map->data, "GGUF", 4) != 0)
         return error_set(error, GOSS_E_UNSUPPORTED, "%s: neither a folder nor a packed file nor a GGUF", path);

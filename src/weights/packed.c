@@ -118,10 +118,10 @@ goss_status packed_read(struct packed *packed, const uint8_t *bytes, uint64_t si
     if (h.version != PACKED_VERSION || h.zero)
         return error_set(error, GOSS_E_UNSUPPORTED, "%s: packed file version %u, this program reads %d", file,
                          h.version, PACKED_VERSION);
+    uint64_t end = h.json_offset + h.json_size; /* for the message: may wrap */
     if (h.json_offset < sizeof h || h.json_offset > size || h.json_size != size - h.json_offset)
         return error_set(error, GOSS_E_FORMAT, "%s: truncated: the table should be at %llu..%llu of %llu bytes", file,
-                         (unsigned long long)h.json_offset, (unsigned long long)(h.json_offset + h.json_size),
-                         (unsigned long long)size);
+                         (unsigned long long)h.json_offset, (unsigned long long)end, (unsigned long long)size);
     if (h.json_size > PACKED_MAX_JSON)
         return error_set(error, GOSS_E_LIMIT, "%s: a table of %llu bytes, at most %d are read", file,
                          (unsigned long long)h.json_size, PACKED_MAX_JSON);
