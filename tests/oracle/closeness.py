@@ -161,11 +161,17 @@ def verdict(table):
 
 
 def print_table(table):
-    print("| checkpoint | tokens | engine | top-1 | KL mean | KL median | largest difference |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for row in table:
-        print(f"| {row['checkpoint']} | {row['tokens']} | {row['engine']} | {100 * row['top1']:.1f} % | "
-              f"{row['kl_mean']:.2e} | {row['kl_median']:.2e} | {row['max_difference']:.3f} |")
+    """A table per checkpoint: a row per engine, a column per length."""
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in table):
+        rows = [row for row in table if row["checkpoint"] == checkpoint]
+        lengths = list(dict.fromkeys(row["tokens"] for row in rows))
+        print(f"{checkpoint}: top-1, mean KL / median KL, largest difference\n")
+        print("| tokens | " + " | ".join(map(str, lengths)) + " |\n| --- |" + " --- |" * len(lengths))
+        for engine in dict.fromkeys(row["engine"] for row in rows):
+            cells = [f"{100 * row['top1']:.1f} %, {row['kl_mean']:.1e} / {row['kl_median']:.1e}, "
+                     f"{row['max_difference']:.2f}" for row in rows if row["engine"] == engine]
+            print(f"| {engine} | " + " | ".join(cells) + " |")
+        print()
 
 
 def main():
