@@ -162,6 +162,7 @@ static goss_status read_hf(struct model_config *c, const struct checkpoint *chec
     fields_expect_text(&f, "hidden_act", "silu");
     expect_true(&f, "attention_bias");
     fields_expect_number(&f, "partial_rotary_factor", 1);
+    fields_expect_number(&f, "swiglu_alpha", 1.702);
     hf_layers(&f, c);
     c->d_model = fields_integer(&f, "hidden_size", 1, INT32_MAX);
     c->n_head = fields_integer(&f, "num_attention_heads", 1, INT32_MAX);

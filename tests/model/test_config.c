@@ -139,6 +139,7 @@ static void fields_that_ask_for_something_else_are_refused_by_name(void **state)
         {"eos_token_id", "\"end\"", "field 'eos_token_id'"},
         {"eos_token_id", "[1,2,3,4,5,6,7,8,9]", "field 'eos_token_id' names too many"},
         {"partial_rotary_factor", "0.5", "field 'partial_rotary_factor' is 0.5"},
+        {"swiglu_alpha", "1.0", "field 'swiglu_alpha' is 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct model_config c;
