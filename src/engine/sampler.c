@@ -195,16 +195,17 @@ goss_status sampler_sample(struct sampler *s, float *x, uint64_t position, const
                            struct sampled *sampled, goss_error *error)
 {
     *sampled = (struct sampled){.id = -1, .n_top = -1};
-    if (logits_check(x, s->n_vocab, position, error))
-        return GOSS_E_FORMAT;
+    float max;
+    if (!logits_scan(x, s->n_vocab, false, &max))
+        return logits_check(x, s->n_vocab, position, error);
     if (s->raw)
         memcpy(s->raw, x, (size_t)s->n_vocab * sizeof *x);
     apply_bias(s, x);
     apply_penalties(s, x);
     if (allowed) /* the same as first: what came before treats each id by itself */
         apply_mask(allowed, x, s->n_vocab);
-    float max;
-    (void)logits_scan(x, s->n_vocab, true, &max);
+    if (allowed || s->n_list > 0 || s->options.n_bias > 0)
+        (void)logits_scan(x, s->n_vocab, true, &max);
     if (max == -INFINITY)
         return error_set(error, GOSS_E_ARGUMENT, "no token is allowed at position %" PRIu64, position);
     bool greedy = s->options.temperature < GREEDY_BELOW;

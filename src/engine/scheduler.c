@@ -41,7 +41,7 @@ static bool is_being_computed(const struct engine *e, const struct sequence *s)
 
 static void admit(struct engine *e)
 {
-    for (struct sequence *s = e->active.first; s; s = s->next) {
+    for (struct sequence *s = e->active.first; s && e->n_running < e->options.max_sequences; s = s->next) {
         if (s->state != STATE_WAITING || is_being_computed(e, s))
             continue;
         if (!kv_cache_begin(e->kv, &s->kv, s->id, s->n_id, s->n_id, &s->n_begun))
