@@ -2,7 +2,11 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
-.PHONY: all demo test lint format sanitize tsan fuzz clean packages
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+ARM64_TESTS ?= base|cpu|model|engine|weights|harmony|text
+
+.PHONY: all demo test lint format sanitize tsan fuzz check-arm64 install clean packages
 all: packages
 	cmake -S . -B $(BUILD) -G Ninja >/dev/null
 	ninja -C $(BUILD) -j $(JOBS)
@@ -34,6 +38,23 @@ tsan:
 	cmake -S . -B $(BUILD)-tsan -G Ninja -DGOSS_TSAN=ON >/dev/null
 	ninja -C $(BUILD)-tsan -j $(JOBS)
 	cd $(BUILD)-tsan && ctest --output-on-failure -j $(JOBS)
+
+# Every fuzzer for FUZZ_SECONDS, from the committed corpus; what it finds is written to the build folder.
+fuzz:
+	cmake -S . -B $(BUILD)-fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DGOSS_FUZZ=ON -DGOSS_SANITIZE=ON >/dev/null
+	ninja -C $(BUILD)-fuzz -j $(JOBS)
+	scripts/run-fuzzers $(BUILD)-fuzz $(FUZZ_SECONDS)
+
+# The suite of the library on another processor: built by a cross compiler, run by qemu.
+check-arm64:
+	@scripts/install-packages arm64
+	cmake -S . -B $(BUILD)-arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=scripts/arm64.cmake >/dev/null
+	ninja -C $(BUILD)-arm64 -j $(JOBS)
+	cd $(BUILD)-arm64 && ctest --output-on-failure -j $(JOBS) -L '$(ARM64_TESTS)'
+
+# The program, its manual pages and completions, below DESTDIR and PREFIX.
+install: all
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*

@@ -204,7 +204,8 @@ const struct command command_table[] = {
             "The words of PROMPT are joined by spaces; without any, the prompt is read from standard input. The answer "
             "is printed as it comes. On a terminal the model's reasoning stands before it in dim letters; where "
             "output goes to a file or a pipe, only the answer is written there.\n\n"
-            "With `--json` one object is printed at the end: `text`, `reasoning`, `finish_reason` (stop, call, length "
+            "With `--json` one object is printed at the end: `text`, `reasoning`, `finish_reason` (stop, tool_call, "
+            "length "
             "or cancelled), `usage`, `messages`, `repairs`, the settings in force, and all token ids, so that the "
             "answer can be computed again. Ctrl-C stops the answer.",
         .example = {{"gossamer run -m demo \"Why is the sky blue?\"", "ask the demo model"},
