@@ -256,9 +256,10 @@ static void max_tokens_break_a_message_off(void **state)
          "<final|one| two!truncated=one two truncated>.length");
     assert_string_equal(last_message(&f)->part[0].text, "one two");
     size_t n = f.conversation.n_message;
-    f.options.max_tokens = 6;
-    begin(&f, "<|channel|>commentary to=functions.a<|message|>{\"x\":1}<|call|>");
+    f.options.max_tokens = 10;
+    begin(&f, "<|channel|>commentary to=functions.a<|message|>{\"x\":[1,2,3,4,5,6]}<|call|>");
     finish(&f);
+    assert_non_null(strstr((char *)f.log.data, "<call to functions.a|"));
     assert_non_null(strstr((char *)f.log.data, "truncated>.length"));
     assert_int_equal(f.conversation.n_message, n); /* a broken-off call is not history */
     fixture_close(&f);
