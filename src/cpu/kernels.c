@@ -5,6 +5,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 #include "model/model.h"
@@ -39,12 +41,19 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 }
+#elif defined(__aarch64__)
+static bool has_dot_products(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
 #endif
 
 static const struct entry entries[] = {
 #if defined(__x86_64__)
     {&avx512_kernels, has_avx512},
     {&avx2_kernels, has_avx2},
+#elif defined(__aarch64__)
+    {&neon_kernels, has_dot_products},
 #endif
     {&scalar_kernels, always},
 };

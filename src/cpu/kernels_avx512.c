@@ -10,6 +10,7 @@ enum {
     DIRECT_COLUMNS = 4, /* up to here weights are unpacked in registers, .. */
     PANEL_COLUMNS = 6,  /* .. beyond it into memory, and used for this many columns of two groups together */
     PANEL_GROUPS = 2,
+    PREFETCH = 4096, /* bytes ahead of the weights in use: past the end of a page, where the hardware stops */
 };
 
 /* The weights of one segment of two groups, ready to use: 18 KiB. */
@@ -83,6 +84,8 @@ INLINE void direct(const uint8_t *quants, const uint8_t *scales, bool mxfp4, con
             size_t at = (size_t)b * panel->n + column;
             const int8_t *q = panel->q + at * BLOCK;
             __m512i line[LINES];
+            UNROLL for (size_t i = 0; i < quant_bytes(mxfp4); i += 64)
+                _mm_prefetch((const char *)quants + b * quant_bytes(mxfp4) + PREFETCH + i, _MM_HINT_T0);
             unpack_quants(quants + b * quant_bytes(mxfp4), mxfp4, line);
             __m512 scale = unpack_scales(scales + b * scale_bytes(mxfp4), mxfp4);
             UNROLL for (int t = 0; t < n; t++)

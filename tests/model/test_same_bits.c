@@ -247,6 +247,35 @@ static void what_a_sequence_cannot_see_does_not_matter(void **state)
     toy_model_close(model);
 }
 
+/* FNV-1a over the bits. */
+static uint64_t digest(const float *x, size_t n)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        for (int byte = 0; byte < 4; byte++)
+            hash = (hash ^ (bits >> 8 * byte & 0xFFu)) * 0x100000001B3u;
+    }
+    return hash;
+}
+
+/* The number was computed by scalar, AVX2, AVX-512 and NEON code alike. It changes with the version of
+ * docs/arithmetic.md only. */
+static void the_logits_have_the_bits_of_every_other_machine(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct toy_shape shape = toy_shape_default();
+    struct model *model = toy_model_open(&shape);
+    struct steps_sequence *s = run(model, NULL, 1, N, N, 0, NULL);
+    uint64_t found = digest(s->logits, (size_t)N * shape.n_vocab);
+    if (found != 0x3701BEF4502EE86Eu)
+        fail_msg("the digest is %016llx", (unsigned long long)found);
+    sequence_close(s);
+    toy_model_close(model);
+}
+
 static void bad_options_are_refused_by_name(void **state)
 {
     (void)state;
@@ -284,6 +313,7 @@ int main(void)
         cmocka_unit_test(far_positions_give_the_same_bits_too),
         cmocka_unit_test(copied_pages_and_restored_rings_continue_with_the_same_bits),
         cmocka_unit_test(what_a_sequence_cannot_see_does_not_matter),
+        cmocka_unit_test(the_logits_have_the_bits_of_every_other_machine),
         cmocka_unit_test(bad_options_are_refused_by_name),
     };
     return cmocka_run_group_tests_name("model.same_bits", tests, NULL, NULL);
