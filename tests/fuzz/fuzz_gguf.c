@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/claims.h"
 #include "model/config.h"
 #include "weights/checkpoint.h"
 
@@ -31,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct checkpoint c = {.format = CHECKPOINT_GGUF};
     struct model_config config;
     goss_error error = {0};
-    uint64_t bytes = 0;
+    struct claims claims = claims_open(data, size);
     volatile uint64_t sum = 0; /* so that the reading is not left out */
     goss_status status = gguf_read(data, size, "f", &c.arena, &c.gguf, &c.tensors, &error);
     if (status == GOSS_OK)
@@ -40,17 +41,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     for (size_t i = 0; i < c.gguf.n; i++)
         sum += touch(&c.gguf.value[i]);
-    for (size_t i = 0; status == GOSS_OK && i < c.tensors.n; i++) {
-        const struct tensor *t = &c.tensors.tensor[i];
-        if (t->data < data || t->bytes > (size_t)(data + size - t->data))
-            abort();
-        bytes += t->bytes;
-    }
-    if (bytes > size || c.arena.total + c.tensors.capacity * sizeof *c.tensors.tensor > 8 * size + (1 << 20))
+    for (size_t i = 0; status == GOSS_OK && i < c.tensors.n; i++)
+        claims_take(&claims, c.tensors.tensor[i].data, c.tensors.tensor[i].bytes);
+    if (c.arena.total + c.tensors.capacity * sizeof *c.tensors.tensor > 8 * size + (1 << 20))
         abort();
     if (status == GOSS_OK && model_config_read(&config, &c, &error) == GOSS_OK &&
         model_config_check(&config, "f", &error) != GOSS_OK)
         abort();
+    free(claims.taken);
     tensor_list_free(&c.tensors);
     arena_free(&c.arena);
     return 0;
