@@ -18,7 +18,7 @@ static goss_status read_choice(const struct json_node *root, const char *field, 
             *index = i;
             return GOSS_OK;
         }
-    return error_set(error, GOSS_E_FORMAT, "'%s' is %.*s; it must be one of %s, %s, ..", field,
+    return error_set(error, GOSS_E_FORMAT, "standard input: '%s' is %.*s; it must be one of %s, %s, ..", field,
                      (int)(node->source_size < 60 ? node->source_size : 60), node->source, names[0], names[1]);
 }
 
@@ -31,6 +31,8 @@ static goss_status read_options(const struct json_node *root, struct render_opti
     static const char *const calls[] = {"role", "channel", NULL};
     int mode = RENDER_COMPLETION, role = ROLE_ASSISTANT, call = CALL_ROLE, drop = DROP_TURN;
     const struct json_node *old = json_tree_get(root, "auto_drop");
+    if (old && json_tree_get(root, "drop"))
+        return error_set(error, GOSS_E_FORMAT, "standard input: 'drop' and 'auto_drop' exclude each other");
     if (json_tree_is(old, JSON_TREE_TRUE))
         drop = DROP_HARMONY;
     else if (json_tree_is(old, JSON_TREE_FALSE))
@@ -78,9 +80,10 @@ goss_status harmony_render_json(const struct harmony *harmony, const char *text,
     struct token_list ids = {0};
     struct render_options options;
     struct json_node *root;
-    goss_status status = json_tree_read(&arena, text, size, "input", &root, error);
+    goss_status status = json_tree_read(&arena, text, size, "standard input", &root, error);
     status = status ? status : read_options(root, &options, error);
-    status = status ? status : conversation_from_json(&conversation, json_tree_get(root, "messages"), "input", error);
+    status = status ? status
+                    : conversation_from_json(&conversation, json_tree_get(root, "messages"), "standard input", error);
     status = status ? status : render(harmony, &conversation, &options, &ids, error);
     status = status ? status : write_ids(harmony, &ids, out, error);
     token_list_free(&ids);
@@ -122,7 +125,7 @@ static goss_status parse_ids(const struct harmony *harmony, const struct json_no
     for (const struct json_node *node = ids->child; node && status == GOSS_OK; node = node->next) {
         int64_t id = -1; /* what no 32-bit number can hold is an unknown id like any other */
         if (node->kind != JSON_TREE_NUMBER)
-            status = error_set(error, GOSS_E_FORMAT, "input: 'ids' must be an array of integers");
+            status = error_set(error, GOSS_E_FORMAT, "standard input: 'ids' must be an array of integers");
         else if (!json_tree_integer(node, INT32_MIN, INT32_MAX, &id))
             id = -1;
         status = status ? status : parser_feed(parser, (int32_t)id, error);
@@ -144,11 +147,11 @@ goss_status harmony_parse_json(const struct harmony *harmony, const char *text, 
     struct json_node *root;
     int role = -1;
     buffer_init(&repairs, out->limit);
-    goss_status status = json_tree_read(&arena, text, size, "input", &root, error);
+    goss_status status = json_tree_read(&arena, text, size, "standard input", &root, error);
     status = status ? status : read_choice(root, "role", role_choices, &role, error);
     const struct json_node *ids = status ? NULL : json_tree_get(root, "ids");
     if (status == GOSS_OK && !json_tree_is(ids, JSON_TREE_ARRAY))
-        status = error_set(error, GOSS_E_FORMAT, "input: 'ids' must be an array");
+        status = error_set(error, GOSS_E_FORMAT, "standard input: 'ids' must be an array");
     enum role given = (enum role)role;
     status = status ? status : parse_ids(harmony, ids, role < 0 ? NULL : &given, &conversation, &repairs, error);
     status = status ? status : buffer_append_text(out, "{\"messages\":", error);

@@ -34,7 +34,8 @@ echo '{"messages":[],"drop":"none","auto_drop":true}' | refuse "exclude" render
 echo '{"messages":[],"next_role":"nobody"}' | refuse "next_role" render
 echo '{"ids":[1],"role":"nobody"}' | refuse "role" parse
 echo '{"ids":"x"}' | refuse "ids" parse
-echo '7' | refuse "not JSON" parse
+echo '7' | refuse "'ids' must be an array" parse
+echo '7 8' | refuse "line 1, column 3" parse
 
 equal "$(echo '{"messages":[{"role":"user","content":"hi"}]}' | "$program" render)" \
     '{"text":"<|start|>user<|message|>hi<|end|><|start|>assistant","ids":[200006,1428,200008,3686,200007,200006,173781]}' render
@@ -42,7 +43,7 @@ equal "$(echo '{"ids":[200005,17196,200008,3686,200002],"role":"assistant"}' | "
     '{"messages":[{"role":"assistant","content":"hi","channel":"final"}],"repairs":[]}' parse
 equal "$(echo '{"ids":[200006,1428,200008,3686,200007],"role":null}' | "$program" parse)" \
     '{"messages":[{"role":"user","content":"hi"}],"repairs":[]}' "parse without a role"
-echo '{"ids":[3686],"role":"assistant"}' | "$program" parse | grep -q '"repairs":\[{"kind":"[a-z_]*","position":[0-9]*}' ||
+echo '{"ids":[3686],"role":"assistant"}' | "$program" parse | grep -q '"repairs":\[{"kind":"[a-z_]*","position":[0-9]*,"message":[0-9]*}' ||
     fail "a broken message was read without a repair"
 
 # Some cases of the published vectors, through the program; tests/harmony runs all of them.
