@@ -17,7 +17,8 @@
 #endif
 
 /* Waiting spins for a short while, since the next region usually comes within microseconds, and then sleeps, so
- * that an idle program costs nothing and another program on the same core gets it. */
+ * that an idle program costs nothing and another program on the same core gets it. With more threads than cores it
+ * sleeps at once: the one that is waited for needs the core. */
 enum { SPINS = 4000, MAX_THREADS = 1024 };
 
 struct worker {
@@ -27,7 +28,7 @@ struct worker {
 };
 
 struct pool {
-    int threads;
+    int threads, spins;
     struct worker *workers; /* [threads]; worker 0 is the caller */
     void (*work)(void *argument, int worker);
     void *argument;
@@ -57,7 +58,7 @@ static void wake(struct pool *pool)
 /* Returns when *counter differs from seen. */
 static void wait_change(struct pool *pool, atomic_uint *counter, unsigned seen)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < pool->spins; i++) {
         if (atomic_load_explicit(counter, memory_order_acquire) != seen)
             return;
         RELAX();
@@ -101,6 +102,7 @@ goss_status pool_open(struct pool **out, int threads, goss_error *error)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->changed, NULL);
     pool->threads = 1;
+    pool->spins = threads <= pool_cores() ? SPINS : 0;
     for (int i = 1; i < threads; i++) {
         pool->workers[i] = (struct worker){.pool = pool, .index = i};
         if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) != 0) {
