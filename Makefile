@@ -23,7 +23,7 @@ test: all
 lint:
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
 	cmake -S . -B $(BUILD)-lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
-	clang-tidy -quiet -p $(BUILD)-lint $$(git ls-files 'src/*.c' 'apps/*.c')
+	git ls-files -z 'src/*.c' 'apps/*.c' | xargs -0 -n 1 -P $(JOBS) clang-tidy -quiet -p $(BUILD)-lint
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -176,7 +176,7 @@ static goss_status bench_list(struct bench *bench, enum option_id option, const 
                               goss_error *error)
 {
     int32_t *number = NULL;
-    size_t n;
+    size_t n = 0;
     json_t *list = json_array();
     goss_status status =
         list ? arguments_list(bench->arguments, option, &number, &n, error) : error_memory(error, 0, "the report");
@@ -195,8 +195,8 @@ static goss_status longest(const struct arguments *arguments, int *most, goss_er
     static const enum option_id option[] = {OPTION_PREFILL, OPTION_DEPTH};
     *most = 0;
     for (int k = 0; k < 2; k++) {
-        int32_t *number;
-        size_t n;
+        int32_t *number = NULL;
+        size_t n = 0;
         goss_status status = arguments_list(arguments, option[k], &number, &n, error);
         for (size_t i = 0; !status && i < n; i++)
             if (number[i] + DECODE_TOKENS + 2 > *most)

@@ -48,7 +48,7 @@ goss_status models_each(goss_status (*each)(void *argument, const char *name, co
 {
     char *folder;
     goss_status status = home_path(user_models, &folder, error);
-    if (!status)
+    if (folder)
         status = folder_each(folder, each, argument, error);
     free(folder);
     return status ? status : folder_each(local_models, each, argument, error);

@@ -36,18 +36,19 @@ static goss_status ids_read(struct session *session, const struct arguments *arg
         if (!status)
             status = text_ids(session, value[OPTION_TEXT].text, ids, error);
     }
-    if (!status && !ids->size)
-        status = error_set(error, GOSS_E_ARGUMENT, "%s: nothing to score", value[OPTION_TEXT].text);
-    return status;
+    if (status || (ids->id && ids->size))
+        return status;
+    return error_set(error, GOSS_E_ARGUMENT, "%s: nothing to score", value[OPTION_TEXT].text);
 }
 
 /* The line of one position: what followed it, and what was likeliest. */
 static void row_print(const struct token_list *ids, size_t position, const float *logits, int n_vocab, int n_top)
 {
     struct logprob top[SAMPLER_MAX_LOGPROBS];
+    const int32_t *id = ids->id + position;
     bool last = position + 1 == ids->size;
-    double logprob = logprobs_of(logits, n_vocab, last ? ids->id[position] : ids->id[position + 1], n_top, top);
-    (void)printf("{\"pos\":%zu,\"id\":%d,\"logprob\":", position, ids->id[position]);
+    double logprob = logprobs_of(logits, n_vocab, last ? id[0] : id[1], n_top, top);
+    (void)printf("{\"pos\":%zu,\"id\":%d,\"logprob\":", position, id[0]);
     if (last)
         (void)printf("null,\"top\":[");
     else
@@ -68,7 +69,7 @@ static goss_status rows_print(struct session *session, struct sequence *sequence
     while (!status && sequence_finish(sequence) == FINISH_NONE && !interrupted() && engine_step(session->engine)) {
         sequence_scores(sequence, &rows);
         for (int i = 0; i < rows.n; i++)
-            row_print(ids, (size_t)(rows.first + i), rows.logits + (size_t)i * (size_t)n_vocab, n_vocab, n_top);
+            row_print(ids, (size_t)rows.first + (size_t)i, rows.logits + (size_t)i * (size_t)n_vocab, n_vocab, n_top);
         sha256_add(hash, rows.logits, (size_t)rows.n * row_bytes);
         if (file)
             status = file_writer_write(file, rows.logits, (size_t)rows.n * row_bytes, error);

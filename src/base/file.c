@@ -236,7 +236,7 @@ void file_writer_abort(struct file_writer *writer)
 {
     if (writer->fd >= 0) {
         close(writer->fd);
-        if (writer->partial[0])
+        if (writer->partial && writer->partial[0])
             unlink(writer->partial);
     }
     free(writer->path);
