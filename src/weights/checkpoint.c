@@ -150,7 +150,7 @@ static goss_status check_index(const struct checkpoint *c, const json_t *map, co
 static goss_status read_by_index(struct checkpoint *c, const char *dir, struct names *names, goss_error *error)
 {
     json_t *index = NULL, *value;
-    const char *file, *name;
+    const char *file = "", *name;
     goss_status status = add_json(c, dir, "model.safetensors.index.json", &index, &file, error);
     const json_t *map = json_object_get(index, "weight_map");
     if (status == GOSS_OK && (!json_is_object(map) || json_object_size(map) == 0))
@@ -239,7 +239,7 @@ static bool name_part(char *name, unsigned part, unsigned count)
 
 static goss_status split_value(const struct gguf *gguf, const char *key, int64_t expected, goss_error *error)
 {
-    int64_t value;
+    int64_t value = 0;
     goss_status status = gguf_integer(gguf, key, &value, error);
     if (status == GOSS_OK && value != expected)
         status = error_set(error, GOSS_E_FORMAT, "%s: %s is %lld, not %lld", gguf->file, key, (long long)value,
