@@ -2,14 +2,16 @@
 """How far are gossamer's logits, and its peers', from transformers in float32?
 
   closeness.py CHECKPOINT .. --work DIR --gossamer PROGRAM [--lengths 1,16,..] [--seeds N] [--csv FILE]
+  closeness.py --read FILE ..
 
 CHECKPOINT is a folder as synth.py makes it: hf/, model-q8_0.gguf, model-bf16.gguf, all with the same weights. Every
 engine gets the same random prompts and writes its logits under DIR; those of the peers are reused by a later run with
 the same prompts. Of prompts longer than ROWS tokens the last ROWS positions are compared. The table gives, per
 checkpoint, length and engine: how often the likeliest token is the reference's, the mean and median of
-KL(reference || engine) in nats, and the largest difference of a logit.
+KL(reference || engine) in nats, and the largest difference of a logit. Rows "from the same weights" take transformers on
+the Q8_0 matrices for reference: what rounding the matrices does is no part of them.
 
-The run fails if gossamer is further from the reference than llama.cpp on the same weights: see `verdict`.
+The exit status is 1 if gossamer is further from the reference than is wanted: see `verdict`.
 """
 import argparse
 import csv
@@ -23,10 +25,11 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 ROWS = 400
 REFERENCE = "transformers f32"
+SAME_WEIGHTS = "transformers f32, Q8_0 weights"  # the reference for engines with Q8_0 matrices, second ruler
 PEERS = {  # name: script, model within the checkpoint, options
     REFERENCE: ("reference.py", "hf", ["--dtype", "f32"]),
     "transformers f32, YaRN rounded": ("reference.py", "hf", ["--dtype", "f32", "--truncate-yarn"]),
-    "transformers f32, Q8_0 weights": ("reference.py", "hf", ["--dtype", "f32", "--q8"]),
+    SAME_WEIGHTS: ("reference.py", "hf", ["--dtype", "f32", "--q8"]),
     "transformers bf16": ("reference.py", "hf", ["--dtype", "bf16"]),
     "llama.cpp Q8_0": ("peer_llama.py", "model-q8_0.gguf", []),
     "llama.cpp BF16": ("peer_llama.py", "model-bf16.gguf", []),
@@ -37,7 +40,13 @@ OURS = {  # name: model within the checkpoint, type of its dense matrices
     "gossamer bf16, HF folder": ("hf", "bf16"),
     "gossamer bf16, BF16 GGUF": ("model-bf16.gguf", "bf16"),
 }
-RIVALS = {"gossamer q8, HF folder": "llama.cpp Q8_0", "gossamer bf16, HF folder": "llama.cpp BF16"}
+SECOND_RULER = ["llama.cpp Q8_0", "gossamer q8, HF folder"]
+FROM_SAME = "{}, from the same weights"
+RIVALS = {
+    "gossamer bf16, HF folder": "llama.cpp BF16",
+    FROM_SAME.format("gossamer q8, HF folder"): FROM_SAME.format("llama.cpp Q8_0"),
+    "gossamer q8, HF folder": "llama.cpp Q8_0",
+}
 SHORT, LONG, TIMES_NEARER = 400, 5000, 5
 FIELDS = ["checkpoint", "tokens", "prompts", "positions", "engine", "top1", "kl_mean", "kl_median", "max_difference"]
 
@@ -50,27 +59,36 @@ def prompts(lengths, seeds, n_vocab):
 
 def run_peer(name, checkpoint, ids_file, out, threads):
     script, model, options = PEERS[name]
-    done = out / "prompts.json"
-    if done.exists() and done.read_bytes() == ids_file.read_bytes():
-        return
-    out.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, HERE / script, checkpoint / model, ids_file, out, "--last", str(ROWS),
                     "--threads", str(threads), *options], check=True)
-    done.write_bytes(ids_file.read_bytes())
 
 
-def run_gossamer(name, checkpoint, ids, out, program, threads):
+def run_gossamer(name, checkpoint, ids_file, out, program, threads):
     model, dense = OURS[name]
-    out.mkdir(parents=True, exist_ok=True)
     packed = out / "model.goss"
     packed.unlink(missing_ok=True)
     subprocess.run([program, "pack", checkpoint / model, "--dense", dense, "-o", packed], check=True,
                    stdout=subprocess.DEVNULL)
-    for i, prompt in enumerate(ids):
-        rows = out / f"{i}.f32"
-        subprocess.run([program, "score", "-m", packed, "--ids", ",".join(map(str, prompt)), "--top", "0",
-                        "--threads", str(threads), "--logits", rows], check=True, stdout=subprocess.DEVNULL)
+    for i, ids in enumerate(json.loads(ids_file.read_text())):
+        subprocess.run([program, "score", "-m", packed, "--ids", ",".join(map(str, ids)), "--top", "0",
+                        "--threads", str(threads), "--logits", out / f"{i}.f32"], check=True, stdout=subprocess.DEVNULL)
     packed.unlink()
+
+
+def run(name, checkpoint, ids_file, work, args):
+    """The logits of all prompts, in work/name; those of an earlier run with the same prompts are kept if they may be."""
+    out = work / name
+    done = out / "prompts.json"
+    if (name in PEERS or args.reuse) and done.exists() and done.read_bytes() == ids_file.read_bytes():
+        return
+    print(f"{checkpoint.name}: {name}", file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    if name in PEERS:
+        run_peer(name, checkpoint, ids_file, out, args.threads)
+    else:
+        run_gossamer(name, checkpoint, ids_file, out, args.gossamer, args.threads)
+    done.write_bytes(ids_file.read_bytes())
 
 
 def log_softmax(x):
@@ -84,7 +102,7 @@ class Distance:
     def __init__(self):
         self.kl, self.same, self.largest = [], [], 0.0
 
-    def add(self, reference, other, n_vocab, step=64):
+    def add(self, reference, other, step=64):
         for first in range(0, len(reference), step):
             a, b = (rows[first:first + step].astype(np.float64) for rows in (reference, other))
             if not np.isfinite(b).all():
@@ -115,48 +133,50 @@ def measure(checkpoint, lengths, args):
     todo = prompts(lengths, args.seeds, n_vocab)
     ids_file = work / "prompts.json"
     ids_file.write_text(json.dumps([ids for _, ids in todo]))
-    engines = [name for name in PEERS if name not in args.skip]
+    engines = [name for name in [*PEERS, *(OURS if args.gossamer else [])] if name not in args.skip]
     for name in engines:
-        print(f"{checkpoint.name}: {name}", file=sys.stderr)
-        run_peer(name, checkpoint, ids_file, work / name, args.threads)
-    for name in OURS if args.gossamer else []:
-        print(f"{checkpoint.name}: {name}", file=sys.stderr)
-        run_gossamer(name, checkpoint, [ids for _, ids in todo], work / name, args.gossamer, args.threads)
-        engines.append(name)
+        run(name, checkpoint, ids_file, work, args)
+    pairs = [(REFERENCE, name, name) for name in engines[1:]]
+    if SAME_WEIGHTS in engines:
+        pairs += [(SAME_WEIGHTS, name, FROM_SAME.format(name)) for name in SECOND_RULER if name in engines]
     table = []
     for length in lengths:
-        for name in engines[1:]:
+        for ruler, name, label in pairs:
             distance = Distance()
             for i, (n, _) in enumerate(todo):
                 if n == length:
-                    a, b = (read_rows(work / engine / f"{i}.f32", n_vocab, n) for engine in (REFERENCE, name))
-                    distance.add(a, b, n_vocab)
-            table.append({"checkpoint": checkpoint.name, "tokens": length, "prompts": args.seeds, "engine": name,
+                    a, b = (read_rows(work / engine / f"{i}.f32", n_vocab, n) for engine in (ruler, name))
+                    distance.add(a, b)
+            table.append({"checkpoint": checkpoint.name, "tokens": length, "prompts": args.seeds, "engine": label,
                           **distance.row()})
     return table
 
 
-def pooled(table, engine, wanted, field):
-    """The mean of a field over all positions of the lengths wanted."""
-    rows = [row for row in table if row["engine"] == engine and wanted(row["tokens"])]
+def pooled(rows, engine, wanted, field):
+    """The mean of a field over all positions of the lengths wanted, or None."""
+    rows = [row for row in rows if row["engine"] == engine and wanted(row["tokens"])]
     positions = sum(row["positions"] for row in rows)
     return sum(row[field] * row["positions"] for row in rows) / positions if positions else None
 
 
 def verdict(table):
-    """Ours against llama.cpp on the same weights: no further up to SHORT tokens, TIMES_NEARER at LONG and beyond."""
+    """llama.cpp's distance over ours, on the same weights: at least 1 up to SHORT tokens, TIMES_NEARER from LONG on."""
     ok = True
-    for ours, rival in RIVALS.items():
-        for what, wanted, factor in ((f"up to {SHORT} tokens", lambda n: n <= SHORT, 1),
-                                     (f"from {LONG} tokens", lambda n: n >= LONG, TIMES_NEARER)):
-            for field in ("kl_mean", "kl_median"):
-                a, b = pooled(table, ours, wanted, field), pooled(table, rival, wanted, field)
-                if a is None or b is None:
-                    continue
-                good = a * factor <= b
-                ok &= good
-                print(f"{'ok  ' if good else 'FAIL'} {what}, {field}: {ours} {a:.3g}, {rival} {b:.3g}, "
-                      f"{b / a:.2f} times nearer (wanted: {factor})")
+    spans = ((lambda n: n <= SHORT, 1), (lambda n: n >= LONG, TIMES_NEARER))
+    print(f"| checkpoint | gossamer's form | up to {SHORT} tokens (wanted: 1) | from {LONG} (wanted: {TIMES_NEARER}) |")
+    print("| --- | --- | --- | --- |")
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in table):
+        rows = [row for row in table if row["checkpoint"] == checkpoint]
+        for ours, rival in RIVALS.items():
+            cells = []
+            for wanted, least in spans:
+                pairs = [(pooled(rows, rival, wanted, field), pooled(rows, ours, wanted, field))
+                         for field in ("kl_mean", "kl_median")]
+                ratios = [a / b for a, b in pairs if a is not None and b is not None]
+                ok = ok and all(ratio >= least for ratio in ratios)
+                cells.append(" / ".join(f"{ratio:.2f}" + ("" if ratio >= least else " (missed)") for ratio in ratios))
+            if any(cells):
+                print(f"| {checkpoint} | {ours.removeprefix('gossamer ')} | " + " | ".join(cells) + " |")
     return ok
 
 
@@ -174,25 +194,40 @@ def print_table(table):
         print()
 
 
+def read_table(path):
+    with open(path, newline="") as file:
+        return [{key: value if key in ("checkpoint", "engine") else int(value) if key in ("tokens", "prompts", "positions")
+                 else float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def write_table(path, table):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        for row in table:
+            writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", nargs="+", type=pathlib.Path)
-    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for the logits")
+    parser.add_argument("checkpoint", nargs="*", type=pathlib.Path)
+    parser.add_argument("--read", action="append", help="print the tables of this CSV instead of running anything")
+    parser.add_argument("--work", type=pathlib.Path, default="closeness", help="folder for the logits")
     parser.add_argument("--gossamer", help="the program; without it only the peers are compared")
     parser.add_argument("--lengths", default="1,16,128,400,1000,5000,6000")
     parser.add_argument("--seeds", type=int, default=3, help="prompts of each length")
-    parser.add_argument("--skip", action="append", default=[], choices=list(PEERS)[1:], help="leave out a peer")
+    parser.add_argument("--reuse", action="store_true", help="keep gossamer's logits of an earlier run, too")
+    parser.add_argument("--skip", action="append", default=[], choices=[*list(PEERS)[1:], *OURS], help="leave out an engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--csv", type=pathlib.Path)
     args = parser.parse_args()
     lengths = [int(n) for n in args.lengths.split(",")]
-    table = [row for checkpoint in args.checkpoint for row in measure(checkpoint, lengths, args)]
+    if args.read:
+        table = [row for path in args.read for row in read_table(path)]
+    else:
+        table = [row for checkpoint in args.checkpoint for row in measure(checkpoint, lengths, args)]
     if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            for row in table:
-                writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
+        write_table(args.csv, table)
     print_table(table)
     sys.exit(0 if verdict(table) else 1)
 
