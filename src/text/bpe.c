@@ -11,23 +11,26 @@ void bpe_work_free(struct bpe_work *work)
     *work = (struct bpe_work){0};
 }
 
-/* The ids of single bytes; returns how many there are. */
-static size_t byte_ids(const struct tables *tables, const uint8_t *piece, size_t n, uint32_t *id)
+/* The ids of single bytes, and the rank of each with the next; returns how many there are. */
+static size_t byte_ids(const struct tables *tables, const uint8_t *piece, size_t n, uint32_t *id, uint32_t *rank)
 {
     size_t count = 0;
+    uint32_t pair = 0; /* the last two bytes that have ids */
     for (size_t i = 0; i < n; i++) {
-        id[count] = tables->header->byte_id[piece[i]];
-        count += id[count] != TABLES_NO_ID;
+        if (tables->header->byte_id[piece[i]] == TABLES_NO_ID)
+            continue;
+        pair = (pair << 8 | piece[i]) & (TABLES_BYTE_PAIRS - 1);
+        if (count)
+            rank[count - 1] = tables->byte_rank[pair];
+        rank[count] = TABLES_NO_ID;
+        id[count++] = tables->header->byte_id[piece[i]];
     }
     return count;
 }
 
-/* Merges in place by scanning; returns how many ids are left. */
-static size_t merge_short(const struct tables *tables, uint32_t *id, size_t n)
+/* Merges in place by scanning; returns how many ids are left. rank[i] is that of the pair (i, i + 1). */
+static size_t merge_short(const struct tables *tables, uint32_t *id, uint32_t *rank, size_t n)
 {
-    uint32_t rank[SHORT_PIECE]; /* of the pair (i, i + 1) */
-    for (size_t i = 0; i + 1 < n; i++)
-        rank[i] = tables_rank(tables, id[i], id[i + 1]);
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
@@ -38,6 +41,8 @@ static size_t merge_short(const struct tables *tables, uint32_t *id, size_t n)
         memmove(id + best + 1, id + best + 2, (n - best - 2) * sizeof *id);
         memmove(rank + best, rank + best + 1, (n - best - 2) * sizeof *rank);
         n--;
+        if (best > 0) /* both new pairs are on their way from memory at once */
+            tables_prefetch(tables, id[best - 1], id[best]);
         if (best + 1 < n)
             rank[best] = tables_rank(tables, id[best], id[best + 1]);
         if (best > 0)
@@ -88,7 +93,11 @@ static uint64_t heap_pop(struct long_piece *piece)
 static bool rank_pair(struct long_piece *piece, size_t i)
 {
     uint32_t next = piece->next[i];
-    piece->rank[i] = next < piece->n ? tables_rank(piece->tables, piece->id[i], piece->id[next]) : TABLES_NO_ID;
+    piece->rank[i] = TABLES_NO_ID;
+    if (next < piece->n) {
+        uint32_t left = piece->id[i], right = piece->id[next];
+        piece->rank[i] = tables_rank(piece->tables, left, right);
+    }
     return piece->rank[i] != TABLES_NO_ID;
 }
 
@@ -97,7 +106,7 @@ static void merge_long(struct long_piece *piece)
     for (size_t i = 0; i < piece->n; i++) {
         piece->next[i] = (uint32_t)i + 1;
         piece->previous[i] = (uint32_t)i - 1; /* wraps to a place beyond the end for the first */
-        if (rank_pair(piece, i))
+        if (piece->rank[i] != TABLES_NO_ID)
             piece->heap[piece->n_heap++] = (uint64_t)piece->rank[i] << 32 | i;
     }
     for (size_t i = piece->n_heap / 2; i-- > 0;)
@@ -146,14 +155,14 @@ goss_status bpe_append(const struct tables *tables, const uint8_t *bytes, size_t
                        struct token_list *ids, goss_error *error)
 {
     if (n <= SHORT_PIECE) {
-        uint32_t id[SHORT_PIECE];
-        size_t left = merge_short(tables, id, byte_ids(tables, bytes, n, id));
+        uint32_t id[SHORT_PIECE], rank[SHORT_PIECE];
+        size_t left = merge_short(tables, id, rank, byte_ids(tables, bytes, n, id, rank));
         return token_list_append(ids, (const int32_t *)id, left, error);
     }
     struct long_piece piece;
     if (!long_piece_init(&piece, tables, n, work))
         return error_memory(error, 32 * n, "merging a long piece of text");
-    piece.n = byte_ids(tables, bytes, n, piece.id);
+    piece.n = byte_ids(tables, bytes, n, piece.id, piece.rank);
     merge_long(&piece);
     size_t count = 0;
     for (size_t i = 0; i < piece.n; i = piece.next[i])

@@ -21,8 +21,8 @@ static bool piece_insert(uint32_t *slot, uint32_t bits, const uint8_t *bytes, si
     uint64_t hash = tables_hash(bytes, n);
     uint32_t mask = (1u << bits) - 1, at = (uint32_t)hash & mask;
     for (int i = 0; i < TABLES_PROBES; i++, at = (at + 1) & mask) {
-        if (slot[at] == TABLES_FREE_PIECE) {
-            slot[at] = (uint32_t)(hash >> (32 + TABLES_ID_BITS)) << TABLES_ID_BITS | id;
+        if (slot[at] == TABLES_FREE) {
+            slot[at] = slot_of(hash, id);
             return true;
         }
     }
@@ -65,8 +65,8 @@ goss_status vocabulary_index(const struct vocabulary *v, struct piece_index *ind
     if (!filled)
         return error_set(error, GOSS_E_LIMIT, "%s: vocabulary: too many tokens whose hashes collide", v->file);
     for (uint32_t id = 0; id < v->n_token; id++) {
-        uint32_t at = v->offset[id];
-        uint32_t first = normal(v, id) ? piece_find(index, v->bytes + at, v->offset[id + 1] - at) : id;
+        uint32_t at = v->offset[id], size = v->offset[id + 1] - at;
+        uint32_t first = normal(v, id) ? piece_find(index, v->bytes + at, size, tables_hash(v->bytes + at, size)) : id;
         if (first != id)
             return error_set(error, GOSS_E_FORMAT, "%s: vocabulary: ids %u and %u have the same text", v->file, first,
                              id);
@@ -141,7 +141,7 @@ static goss_status mark_reached(const struct tables *tables, const struct vocabu
 struct draft {
     struct tables_header *header;
     uint64_t *pair;
-    uint32_t *piece, *merged, *offset;
+    uint32_t *piece, *byte_rank, *merged, *offset;
     struct literal *literal;
     uint8_t *kind, *bytes;
     size_t size;
@@ -170,6 +170,7 @@ static bool draft_open(struct draft *draft, const struct vocabulary *v, uint32_t
     *draft = (struct draft){.header = (void *)memory,
                             .pair = (void *)(memory + at.pair),
                             .piece = (void *)(memory + at.piece),
+                            .byte_rank = (void *)(memory + at.byte_rank),
                             .merged = (void *)(memory + at.merged),
                             .offset = (void *)(memory + at.offset),
                             .literal = (void *)(memory + at.literal),
@@ -226,6 +227,19 @@ static goss_status copy_literals(const struct draft *draft, const struct vocabul
     return GOSS_OK;
 }
 
+/* Looks up the merges of single bytes; all merges must be in their table. */
+static void byte_ranks_fill(const struct draft *draft)
+{
+    const uint32_t *id = draft->header->byte_id;
+    struct tables tables;
+    tables_point(&tables, (const uint8_t *)draft->header);
+    for (uint32_t pair = 0; pair < TABLES_BYTE_PAIRS; pair++) {
+        uint32_t left = id[pair >> 8], right = id[pair & 255];
+        bool known = left != TABLES_NO_ID && right != TABLES_NO_ID;
+        draft->byte_rank[pair] = known ? tables_rank(&tables, left, right) : TABLES_NO_ID;
+    }
+}
+
 /* Fills the table of whole pieces; the merges must be in their table. */
 static goss_status pieces_fill(const struct draft *draft, const struct vocabulary *v, bool *crowded, goss_error *error)
 {
@@ -259,6 +273,8 @@ goss_status tokenizer_build(struct tokenizer **tokenizer, const struct vocabular
         status = copy_literals(&draft, v, error);
         if (!status)
             status = pairs_fill(draft.pair, draft.header->pair_bits, v, &crowded, error);
+        if (!status && !crowded)
+            byte_ranks_fill(&draft);
         if (!status && !crowded)
             status = pieces_fill(&draft, v, &crowded, error);
         if (!status && !crowded)

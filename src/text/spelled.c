@@ -89,6 +89,11 @@ static goss_status decode_tokens(struct decoded *d, goss_error *error)
     return GOSS_OK;
 }
 
+static uint32_t find(const struct decoded *d, const uint8_t *text, size_t n)
+{
+    return piece_find(&d->index, text, n, tables_hash(text, n));
+}
+
 /* The id of a spelled token with a prefix of decoded bytes before it: *size bytes of `text` are there already, and the
  * decoded spelling is appended. TABLES_NO_ID when there is no such token. */
 static uint32_t resolve(const struct decoded *d, struct tokenizer_text spelled, uint8_t *text, size_t *size)
@@ -98,7 +103,7 @@ static uint32_t resolve(const struct decoded *d, struct tokenizer_text spelled, 
     size_t n = byte_level_decode(spelled.data, spelled.size, text + *size);
     if (n == SIZE_MAX || n == 0)
         return TABLES_NO_ID;
-    uint32_t id = piece_find(&d->index, text + *size, n);
+    uint32_t id = find(d, text + *size, n);
     *size += n;
     return id;
 }
@@ -117,7 +122,7 @@ static goss_status resolve_merges(struct decoded *d, goss_error *error)
         size_t size = 0;
         merge->left = resolve(d, spelled->left, text, &size);
         merge->right = merge->left == TABLES_NO_ID ? TABLES_NO_ID : resolve(d, spelled->right, text, &size);
-        merge->result = merge->right == TABLES_NO_ID ? TABLES_NO_ID : piece_find(&d->index, text, size);
+        merge->result = merge->right == TABLES_NO_ID ? TABLES_NO_ID : find(d, text, size);
         if (merge->result == TABLES_NO_ID)
             return error_set(error, GOSS_E_FORMAT, "%s: merge %u: '%s' and '%s', or what they make, is no token",
                              source->file, rank, excerpt(left, spelled->left.data, spelled->left.size),
@@ -161,8 +166,8 @@ static goss_status derive_merges(struct decoded *d, goss_error *error)
             return error_set(error, GOSS_E_LIMIT, "%s: no merges, and the tokens are too long to derive them",
                              d->source->file);
         for (size_t cut = 1; cut < size && !status; cut++) {
-            uint32_t left = piece_find(&d->index, text, cut);
-            uint32_t right = left == TABLES_NO_ID ? left : piece_find(&d->index, text + cut, size - cut);
+            uint32_t left = find(d, text, cut);
+            uint32_t right = left == TABLES_NO_ID ? left : find(d, text + cut, size - cut);
             if (right != TABLES_NO_ID)
                 status = add_merge(d, (struct merge){left, right, id}, error);
         }

@@ -11,7 +11,8 @@ struct tables_layout tables_layout(const struct tables_header *header)
 {
     struct tables_layout at = {.pair = sizeof *header};
     at.piece = at.pair + (sizeof(uint64_t) << header->pair_bits);
-    at.merged = at.piece + (sizeof(uint32_t) << header->piece_bits);
+    at.byte_rank = at.piece + (sizeof(uint32_t) << header->piece_bits);
+    at.merged = at.byte_rank + sizeof(uint32_t) * TABLES_BYTE_PAIRS;
     at.offset = at.merged + sizeof(uint32_t) * header->n_merge;
     at.literal = at.offset + sizeof(uint32_t) * ((size_t)header->n_token + 1);
     at.kind = at.literal + sizeof(struct literal) * header->n_literal;
@@ -26,6 +27,7 @@ void tables_point(struct tables *tables, const uint8_t *bytes)
     *tables = (struct tables){.header = (const void *)bytes,
                               .pair = (const void *)(bytes + at.pair),
                               .piece = (const void *)(bytes + at.piece),
+                              .byte_rank = (const void *)(bytes + at.byte_rank),
                               .merged = (const void *)(bytes + at.merged),
                               .offset = (const void *)(bytes + at.offset),
                               .literal = (const void *)(bytes + at.literal),
@@ -74,9 +76,11 @@ static bool slots_sound(const struct tables *tables)
     const struct tables_header *header = tables->header;
     bool sound = true;
     for (size_t i = 0; i < (size_t)1 << header->piece_bits; i++)
-        sound &= tables->piece[i] == TABLES_FREE_PIECE || plain(tables, tables->piece[i] & TABLES_MAX_TOKEN);
+        sound &= tables->piece[i] == TABLES_FREE || plain(tables, tables->piece[i] & TABLES_MAX_TOKEN);
     for (size_t i = 0; i < (size_t)1 << header->pair_bits; i++)
         sound &= tables->pair[i] == TABLES_FREE_PAIR || (tables->pair[i] & TABLES_MAX_TOKEN) < header->n_merge;
+    for (size_t i = 0; i < TABLES_BYTE_PAIRS; i++)
+        sound &= tables->byte_rank[i] == TABLES_NO_ID || tables->byte_rank[i] < header->n_merge;
     for (uint32_t i = 0; i < header->n_merge; i++)
         sound &= plain(tables, tables->merged[i]);
     return sound;
@@ -166,16 +170,15 @@ uint64_t tables_hash(const uint8_t *p, size_t n)
     return mix(a ^ k1, b ^ seed);
 }
 
-uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n)
+uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash)
 {
-    uint64_t hash = tables_hash(piece, n);
-    uint32_t mask = (1u << index->bits) - 1, slot = (uint32_t)hash & mask;
-    for (int i = 0; i < TABLES_PROBES; i++, slot = (slot + 1) & mask) {
-        uint32_t entry = index->slot[slot], id = entry & TABLES_MAX_TOKEN;
-        if (entry == TABLES_FREE_PIECE)
+    uint32_t mask = (1u << index->bits) - 1, at = (uint32_t)hash & mask;
+    for (int i = 0; i < TABLES_PROBES; i++, at = (at + 1) & mask) {
+        uint32_t slot = index->slot[at], id = slot & TABLES_MAX_TOKEN;
+        if (slot == TABLES_FREE)
             break;
-        if (entry >> TABLES_ID_BITS == hash >> (32 + TABLES_ID_BITS) &&
-            index->offset[id + 1] - index->offset[id] == n && same(index->bytes + index->offset[id], piece, n))
+        if (slot == slot_of(hash, id) && index->offset[id + 1] - index->offset[id] == n &&
+            same(index->bytes + index->offset[id], piece, n))
             return id;
     }
     return TABLES_NO_ID;

@@ -1,6 +1,6 @@
 /* A tokenizer's tables in the one form in which they are built, kept in a packed file, mapped and used.
  *
- * The form is a header and seven arrays, each following the one before without a gap, in the order of `struct tables`;
+ * The form is a header and eight arrays, each following the one before without a gap, in the order of `struct tables`;
  * numbers are little-endian and the whole is aligned to 8 bytes. Nothing in it is trusted: tables_bind checks every
  * index, so that whatever the bytes say, encoding stays inside the arrays, yields ids below n_token and yields no
  * control id but from a literal. */
@@ -13,8 +13,8 @@
 #include "base/buffer.h"
 
 enum {
-    TABLES_ID_BITS = 21, /* ids and ranks, so that a pair of ids and its rank fit into 63 bits */
-    TABLES_MAX_TOKEN = (1 << TABLES_ID_BITS) - 1,
+    TABLES_ID_BITS = 21, /* of ids and of ranks; the other 11 bits of a hash slot are of the hash */
+    TABLES_MAX_TOKEN = (1 << TABLES_ID_BITS) - 1, /* ids and ranks are below it */
     TABLES_MAX_TOKEN_BYTES = 4096,
     TABLES_MAX_BYTES = 1 << 28,
     TABLES_MAX_BITS = 24, /* log2 of the slots of a hash table */
@@ -23,7 +23,9 @@ enum {
 #define TABLES_MAGIC "GOSSTOK1"
 #define TABLES_NO_ID UINT32_MAX
 #define TABLES_FREE_PAIR UINT64_MAX
-#define TABLES_FREE_PIECE UINT32_MAX
+#define TABLES_FREE UINT32_MAX /* an unused slot of a hash table */
+
+enum { TABLES_BYTE_PAIRS = 256 * 256 };
 
 enum token_kind {
     TOKEN_NORMAL,  /* made by merging bytes; one without bytes is an unused id */
@@ -48,8 +50,9 @@ struct literal {
 
 struct tables {
     const struct tables_header *header;
-    const uint64_t *pair;          /* [1 << pair_bits] left id << 42 | right id << 21 | rank, or free */
-    const uint32_t *piece;         /* [1 << piece_bits] top 11 bits of the hash << 21 | id, or free */
+    const uint64_t *pair;          /* [1 << pair_bits] left id << 42 | right id << 21 | rank, or TABLES_FREE_PAIR */
+    const uint32_t *piece;         /* [1 << piece_bits] top 11 bits of the text's hash << 21 | id, or free */
+    const uint32_t *byte_rank;     /* [256][256] the ranks of two single bytes, or TABLES_NO_ID */
     const uint32_t *merged;        /* [n_merge] the id that the merge of this rank makes */
     const uint32_t *offset;        /* [n_token + 1] where a token's bytes begin */
     const struct literal *literal; /* [n_literal] */
@@ -59,7 +62,7 @@ struct tables {
 
 /* Where the arrays lie, in bytes from the header, and where the last of them ends. */
 struct tables_layout {
-    size_t pair, piece, merged, offset, literal, kind, bytes, end;
+    size_t pair, piece, byte_rank, merged, offset, literal, kind, bytes, end;
 };
 struct tables_layout tables_layout(const struct tables_header *header);
 
@@ -72,6 +75,12 @@ goss_status tables_bind(struct tables *tables, const uint8_t *bytes, size_t size
 /* The order of two literals whose texts lie in `bytes`, as memcmp tells it. */
 int literal_compare(const uint8_t *bytes, const struct literal *a, const struct literal *b);
 
+/* The slot value of a hash and what it leads to: an id or a rank. */
+static inline uint32_t slot_of(uint64_t hash, uint32_t number)
+{
+    return (uint32_t)(hash >> (32 + TABLES_ID_BITS)) << TABLES_ID_BITS | number;
+}
+
 static inline uint64_t pair_key(uint32_t left, uint32_t right)
 {
     return (uint64_t)left << TABLES_ID_BITS | right;
@@ -79,7 +88,7 @@ static inline uint64_t pair_key(uint32_t left, uint32_t right)
 
 static inline uint32_t pair_home(uint64_t key, uint32_t bits)
 {
-    return (uint32_t)((key * 0x9E3779B97F4A7C15u) >> (64 - bits));
+    return (uint32_t)(key * 0x9E3779B97F4A7C15u >> (64 - bits));
 }
 
 /* The rank of the merge of two ids, or TABLES_NO_ID. */
@@ -87,15 +96,21 @@ static inline uint32_t tables_rank(const struct tables *tables, uint32_t left, u
 {
     uint32_t bits = tables->header->pair_bits, mask = (1u << bits) - 1;
     uint64_t key = pair_key(left, right);
-    uint32_t slot = pair_home(key, bits);
-    for (int i = 0; i < TABLES_PROBES; i++, slot = (slot + 1) & mask) {
-        uint64_t entry = tables->pair[slot];
-        if (entry >> TABLES_ID_BITS == key)
-            return (uint32_t)entry & TABLES_MAX_TOKEN;
-        if (entry == TABLES_FREE_PAIR)
+    uint32_t at = pair_home(key, bits);
+    for (int i = 0; i < TABLES_PROBES; i++, at = (at + 1) & mask) {
+        uint64_t slot = tables->pair[at];
+        if (slot >> TABLES_ID_BITS == key)
+            return (uint32_t)slot & TABLES_MAX_TOKEN;
+        if (slot == TABLES_FREE_PAIR)
             break;
     }
     return TABLES_NO_ID;
+}
+
+/* Fetches the slot where tables_rank will look first. */
+static inline void tables_prefetch(const struct tables *tables, uint32_t left, uint32_t right)
+{
+    __builtin_prefetch(&tables->pair[pair_home(pair_key(left, right), tables->header->pair_bits)]);
 }
 
 /* Tokens found by their bytes: open addressing, linear probing. */
@@ -107,8 +122,29 @@ struct piece_index {
 };
 
 uint64_t tables_hash(const uint8_t *bytes, size_t n);
-/* The id of the token with these bytes, or TABLES_NO_ID. */
-uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n);
+/* Three steps to fetch what piece_find will read, each of which waits for the one before: taken for many pieces in
+ * turn, the waits overlap. They have no other effect. */
+static inline void piece_fetch_slot(const struct piece_index *index, uint64_t hash)
+{
+    __builtin_prefetch(&index->slot[(uint32_t)hash & ((1u << index->bits) - 1)]);
+}
+
+static inline void piece_fetch_offset(const struct piece_index *index, uint64_t hash)
+{
+    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)];
+    if (slot != TABLES_FREE)
+        __builtin_prefetch(&index->offset[slot & TABLES_MAX_TOKEN]);
+}
+
+static inline void piece_fetch_bytes(const struct piece_index *index, uint64_t hash)
+{
+    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)];
+    if (slot != TABLES_FREE)
+        __builtin_prefetch(index->bytes + index->offset[slot & TABLES_MAX_TOKEN]);
+}
+
+/* The id of the token with these bytes, or TABLES_NO_ID. `hash` is tables_hash(piece, n). */
+uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash);
 
 static inline struct piece_index tables_pieces(const struct tables *tables)
 {

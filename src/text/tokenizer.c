@@ -166,15 +166,17 @@ void token_list_free(struct token_list *list)
     *list = (struct token_list){0};
 }
 
-/* Where a piece was met before in the text at hand, and what it became: text repeats itself, so most pieces are found
- * here, in the processor's own cache, without a look at the tables. */
+/* Where a piece that had to be merged was met before in the text at hand, and what it became. */
 struct recalled {
-    uint64_t first, last; /* its first and last bytes: up to 16 they are all of it */
-    uint32_t size;        /* 0: empty */
-    uint32_t text, id;    /* where it lies in the text, and its ids in the list */
-    uint32_t n_id;
+    uint64_t hash;
+    uint32_t text, size; /* where it lies in the text; size 0: nothing yet */
+    uint32_t id, n_id;   /* its ids in the list, counted from `before` */
 };
-enum { RECALL_BITS = 13, RECALL_WORTH = 4096 /* bytes of text from which on it pays */ };
+enum {
+    RECALL_BITS = 12,
+    RECALL_WORTH = 4096, /* bytes of text from which on it pays */
+    AHEAD = 32           /* pieces whose slots are fetched before the first is looked up */
+};
 
 /* One call of tokenizer_encode. */
 struct encoding {
@@ -187,76 +189,58 @@ struct encoding {
     goss_error *error;
 };
 
-static inline uint64_t load(const uint8_t *p, size_t n)
+static goss_status merge_piece(struct encoding *e, const uint8_t *piece, size_t n, uint64_t hash)
 {
-    uint64_t word = 0;
-    memcpy(&word, p, n);
-    return word;
-}
-
-/* The first and last (up to) 8 bytes of a piece; short ones overlap. */
-static inline void piece_ends(const uint8_t *p, size_t n, uint64_t *first, uint64_t *last)
-{
-    if (n >= 8) {
-        *first = load(p, 8);
-        *last = load(p + n - 8, 8);
-    } else if (n >= 4) {
-        *first = load(p, 4);
-        *last = load(p + n - 4, 4);
-    } else {
-        *first = p[0];
-        *last = (uint64_t)p[n / 2] << 8 | p[n - 1];
-    }
-}
-
-/* A piece that is a token is that id, any other is merged from its bytes. */
-static goss_status encode_piece(struct encoding *e, const uint8_t *piece, size_t n)
-{
-    const struct piece_index pieces = tables_pieces(&e->tokenizer->tables);
-    int32_t id = (int32_t)piece_find(&pieces, piece, n);
-    if (id >= 0)
-        return token_list_append(e->ids, &id, 1, e->error);
-    return bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
-}
-
-static goss_status recall_piece(struct encoding *e, const uint8_t *piece, size_t n)
-{
-    uint64_t first, last;
-    piece_ends(piece, n, &first, &last);
-    uint64_t hash = (first ^ (last << 1 | last >> 63) ^ n) * 0x9E3779B97F4A7C15u;
-    struct recalled *slot = &e->recall[hash >> (64 - RECALL_BITS)];
-    if (slot->first == first && slot->last == last && slot->size == n &&
-        (n <= 16 || !memcmp(e->text + slot->text, piece, n))) {
-        goss_status status = token_list_reserve(e->ids, slot->n_id, e->error);
-        if (status)
-            return status;
-        const int32_t *id = e->ids->id + e->before + slot->id;
-        int32_t *out = e->ids->id + e->ids->size;
-        for (uint32_t i = 0; i < slot->n_id; i++)
-            out[i] = id[i];
-        e->ids->size += slot->n_id;
-        return GOSS_OK;
-    }
+    if (!e->recall)
+        return bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
+    struct recalled *known = &e->recall[hash >> (64 - RECALL_BITS)];
     size_t at = e->ids->size;
-    goss_status status = encode_piece(e, piece, n);
-    *slot = (struct recalled){.first = first,
-                              .last = last,
-                              .size = (uint32_t)n,
-                              .text = (uint32_t)(piece - e->text),
-                              .id = (uint32_t)(at - e->before),
-                              .n_id = (uint32_t)(e->ids->size - at)};
+    goss_status status;
+    if (known->hash == hash && known->size == n && !memcmp(e->text + known->text, piece, n)) {
+        status = token_list_reserve(e->ids, known->n_id, e->error);
+        if (!status) {
+            memcpy(e->ids->id + at, e->ids->id + e->before + known->id, known->n_id * sizeof *e->ids->id);
+            e->ids->size += known->n_id;
+        }
+        return status;
+    }
+    status = bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
+    *known = (struct recalled){hash, (uint32_t)(piece - e->text), (uint32_t)n, (uint32_t)(at - e->before),
+                               (uint32_t)(e->ids->size - at)};
     return status;
 }
 
-/* Text without literals. */
+/* Text without literals: a piece that is a token is that id, any other is merged from its bytes. */
 static goss_status encode_plain(struct encoding *e, const uint8_t *text, const uint8_t *end)
 {
+    const struct piece_index pieces = tables_pieces(&e->tokenizer->tables);
+    struct {
+        const uint8_t *text;
+        size_t size;
+        uint64_t hash;
+    } ahead[AHEAD];
     goss_status status = GOSS_OK;
     while (text < end && !status) {
-        const uint8_t *next = e->tokenizer->split(text, end);
-        size_t n = (size_t)(next - text);
-        status = e->recall ? recall_piece(e, text, n) : encode_piece(e, text, n);
-        text = next;
+        size_t n = 0;
+        for (; n < AHEAD && text < end; n++) {
+            const uint8_t *next = e->tokenizer->split(text, end);
+            ahead[n].text = text;
+            ahead[n].size = (size_t)(next - text);
+            ahead[n].hash = tables_hash(text, ahead[n].size);
+            piece_fetch_slot(&pieces, ahead[n].hash);
+            text = next;
+        }
+        for (size_t i = 0; i < n; i++)
+            piece_fetch_offset(&pieces, ahead[i].hash);
+        for (size_t i = 0; i < n; i++)
+            piece_fetch_bytes(&pieces, ahead[i].hash);
+        for (size_t i = 0; i < n && !status; i++) {
+            uint32_t id = piece_find(&pieces, ahead[i].text, ahead[i].size, ahead[i].hash);
+            if (id == TABLES_NO_ID)
+                status = merge_piece(e, ahead[i].text, ahead[i].size, ahead[i].hash);
+            else
+                status = token_list_append(e->ids, &(int32_t){(int32_t)id}, 1, e->error);
+        }
     }
     return status;
 }
