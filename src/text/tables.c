@@ -1,6 +1,5 @@
 #include "text/tables.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "text/split.h"
@@ -126,50 +125,6 @@ goss_status tables_bind(struct tables *tables, const uint8_t *bytes, size_t size
     return GOSS_OK;
 }
 
-static inline uint64_t load(const uint8_t *p, size_t n)
-{
-    uint64_t word = 0;
-    memcpy(&word, p, n);
-    return word;
-}
-
-/* Whether two strings of n bytes are equal; for the short ones that most tokens are, quicker than memcmp. */
-static inline bool same(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    if (n > 16)
-        return !memcmp(a, b, n);
-    if (n >= 8)
-        return load(a, 8) == load(b, 8) && load(a + n - 8, 8) == load(b + n - 8, 8);
-    if (n >= 4)
-        return load(a, 4) == load(b, 4) && load(a + n - 4, 4) == load(b + n - 4, 4);
-    return !n || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
-}
-
-/* The two halves of a 128-bit product folded together, as wyhash and its relatives do. */
-static inline uint64_t mix(uint64_t a, uint64_t b)
-{
-    unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-uint64_t tables_hash(const uint8_t *p, size_t n)
-{
-    const uint64_t k0 = 0xA0761D6478BD642Fu, k1 = 0xE7037ED1A0B428DBu;
-    uint64_t seed = mix(n ^ k0, k1), a = 0, b = 0;
-    for (; n > 16; p += 16, n -= 16)
-        seed = mix(load(p, 8) ^ k1, load(p + 8, 8) ^ seed);
-    if (n >= 8) {
-        a = load(p, 8);
-        b = load(p + n - 8, 8);
-    } else if (n >= 4) {
-        a = load(p, 4);
-        b = load(p + n - 4, 4);
-    } else if (n > 0) {
-        a = (uint64_t)p[0] << 16 | (uint64_t)p[n / 2] << 8 | p[n - 1];
-    }
-    return mix(a ^ k1, b ^ seed);
-}
-
 uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash)
 {
     uint32_t mask = (1u << index->bits) - 1, at = (uint32_t)hash & mask;
@@ -177,8 +132,7 @@ uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_
         uint32_t slot = index->slot[at], id = slot & TABLES_MAX_TOKEN;
         if (slot == TABLES_FREE)
             break;
-        if (slot == slot_of(hash, id) && index->offset[id + 1] - index->offset[id] == n &&
-            same(index->bytes + index->offset[id], piece, n))
+        if (slot == slot_of(hash, id) && piece_is(index, id, piece, n))
             return id;
     }
     return TABLES_NO_ID;

@@ -7,8 +7,10 @@
 #ifndef TEXT_TABLES_H
 #define TEXT_TABLES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buffer.h"
 
@@ -113,6 +115,50 @@ static inline void tables_prefetch(const struct tables *tables, uint32_t left, u
     __builtin_prefetch(&tables->pair[pair_home(pair_key(left, right), tables->header->pair_bits)]);
 }
 
+static inline uint64_t load_word(const uint8_t *p, size_t n)
+{
+    uint64_t word = 0;
+    memcpy(&word, p, n);
+    return word;
+}
+
+/* Whether two strings of n bytes are equal; for the short ones that most tokens are, quicker than memcmp. */
+static inline bool bytes_equal(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n > 16)
+        return !memcmp(a, b, n);
+    if (n >= 8)
+        return load_word(a, 8) == load_word(b, 8) && load_word(a + n - 8, 8) == load_word(b + n - 8, 8);
+    if (n >= 4)
+        return load_word(a, 4) == load_word(b, 4) && load_word(a + n - 4, 4) == load_word(b + n - 4, 4);
+    return !n || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
+}
+
+/* The two halves of a 128-bit product folded together, as wyhash and its relatives do. */
+static inline uint64_t hash_mix(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t tables_hash(const uint8_t *p, size_t n)
+{
+    const uint64_t k0 = 0xA0761D6478BD642Fu, k1 = 0xE7037ED1A0B428DBu;
+    uint64_t seed = n ^ k0, a = 0, b = 0;
+    for (; n > 16; p += 16, n -= 16)
+        seed = hash_mix(load_word(p, 8) ^ k1, load_word(p + 8, 8) ^ seed);
+    if (n >= 8) {
+        a = load_word(p, 8);
+        b = load_word(p + n - 8, 8);
+    } else if (n >= 4) {
+        a = load_word(p, 4);
+        b = load_word(p + n - 4, 4);
+    } else if (n > 0) {
+        a = (uint64_t)p[0] << 16 | (uint64_t)p[n / 2] << 8 | p[n - 1];
+    }
+    return hash_mix(a ^ k1, b ^ seed);
+}
+
 /* Tokens found by their bytes: open addressing, linear probing. */
 struct piece_index {
     uint32_t bits;
@@ -121,34 +167,36 @@ struct piece_index {
     const uint8_t *bytes;
 };
 
-uint64_t tables_hash(const uint8_t *bytes, size_t n);
-/* Three steps to fetch what piece_find will read, each of which waits for the one before: taken for many pieces in
- * turn, the waits overlap. They have no other effect. */
-static inline void piece_fetch_slot(const struct piece_index *index, uint64_t hash)
+static inline struct piece_index tables_pieces(const struct tables *tables)
 {
-    __builtin_prefetch(&index->slot[(uint32_t)hash & ((1u << index->bits) - 1)]);
-}
-
-static inline void piece_fetch_offset(const struct piece_index *index, uint64_t hash)
-{
-    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)];
-    if (slot != TABLES_FREE)
-        __builtin_prefetch(&index->offset[slot & TABLES_MAX_TOKEN]);
-}
-
-static inline void piece_fetch_bytes(const struct piece_index *index, uint64_t hash)
-{
-    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)];
-    if (slot != TABLES_FREE)
-        __builtin_prefetch(index->bytes + index->offset[slot & TABLES_MAX_TOKEN]);
+    return (struct piece_index){tables->header->piece_bits, tables->piece, tables->offset, tables->bytes};
 }
 
 /* The id of the token with these bytes, or TABLES_NO_ID. `hash` is tables_hash(piece, n). */
 uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash);
 
-static inline struct piece_index tables_pieces(const struct tables *tables)
+/* piece_find in three steps, each of which reads what the one before has asked memory for: taken for many pieces in
+ * turn, the waits overlap. */
+static inline void piece_fetch(const struct piece_index *index, uint64_t hash)
 {
-    return (struct piece_index){tables->header->piece_bits, tables->piece, tables->offset, tables->bytes};
+    __builtin_prefetch(&index->slot[(uint32_t)hash & ((1u << index->bits) - 1)]);
+}
+
+/* The token in the home slot if it is likely to be the one, else TABLES_NO_ID. */
+static inline uint32_t piece_guess(const struct piece_index *index, uint64_t hash)
+{
+    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)], id = slot & TABLES_MAX_TOKEN;
+    if (slot == TABLES_FREE || slot != slot_of(hash, id))
+        return TABLES_NO_ID;
+    __builtin_prefetch(&index->offset[id]);
+    return id;
+}
+
+/* Whether a guess was right. */
+static inline bool piece_is(const struct piece_index *index, uint32_t id, const uint8_t *piece, size_t n)
+{
+    uint32_t at = index->offset[id];
+    return index->offset[id + 1] - at == n && bytes_equal(index->bytes + at, piece, n);
 }
 
 #endif

@@ -210,37 +210,48 @@ static goss_status merge_piece(struct encoding *e, const uint8_t *piece, size_t 
     return status;
 }
 
-/* Text without literals: a piece that is a token is that id, any other is merged from its bytes. */
+/* A piece on its way from the text to its ids. */
+struct piece {
+    const uint8_t *text;
+    uint32_t size, guess;
+    uint64_t hash;
+};
+
+/* A piece that is a token is that id, any other is merged from its bytes. */
+static goss_status encode_piece(struct encoding *e, const struct piece_index *pieces, const struct piece *piece)
+{
+    uint32_t id = piece->guess;
+    if (id == TABLES_NO_ID || !piece_is(pieces, id, piece->text, piece->size))
+        id = piece_find(pieces, piece->text, piece->size, piece->hash);
+    if (id == TABLES_NO_ID)
+        return merge_piece(e, piece->text, piece->size, piece->hash);
+    if (e->ids->size == e->ids->capacity)
+        return token_list_append(e->ids, &(int32_t){(int32_t)id}, 1, e->error);
+    e->ids->id[e->ids->size++] = (int32_t)id;
+    return GOSS_OK;
+}
+
+/* Text without literals. */
 static goss_status encode_plain(struct encoding *e, const uint8_t *text, const uint8_t *end)
 {
     const struct piece_index pieces = tables_pieces(&e->tokenizer->tables);
-    struct {
-        const uint8_t *text;
-        size_t size;
-        uint64_t hash;
-    } ahead[AHEAD];
+    split_function *split = e->tokenizer->split;
+    struct piece ahead[AHEAD];
     goss_status status = GOSS_OK;
     while (text < end && !status) {
         size_t n = 0;
         for (; n < AHEAD && text < end; n++) {
-            const uint8_t *next = e->tokenizer->split(text, end);
+            const uint8_t *next = split(text, end);
             ahead[n].text = text;
-            ahead[n].size = (size_t)(next - text);
+            ahead[n].size = (uint32_t)(next - text);
             ahead[n].hash = tables_hash(text, ahead[n].size);
-            piece_fetch_slot(&pieces, ahead[n].hash);
+            piece_fetch(&pieces, ahead[n].hash);
             text = next;
         }
         for (size_t i = 0; i < n; i++)
-            piece_fetch_offset(&pieces, ahead[i].hash);
-        for (size_t i = 0; i < n; i++)
-            piece_fetch_bytes(&pieces, ahead[i].hash);
-        for (size_t i = 0; i < n && !status; i++) {
-            uint32_t id = piece_find(&pieces, ahead[i].text, ahead[i].size, ahead[i].hash);
-            if (id == TABLES_NO_ID)
-                status = merge_piece(e, ahead[i].text, ahead[i].size, ahead[i].hash);
-            else
-                status = token_list_append(e->ids, &(int32_t){(int32_t)id}, 1, e->error);
-        }
+            ahead[i].guess = piece_guess(&pieces, ahead[i].hash);
+        for (size_t i = 0; i < n && !status; i++)
+            status = encode_piece(e, &pieces, &ahead[i]);
     }
     return status;
 }
