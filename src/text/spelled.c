@@ -91,7 +91,8 @@ static goss_status decode_tokens(struct decoded *d, goss_error *error)
 
 static uint32_t find(const struct decoded *d, const uint8_t *text, size_t n)
 {
-    return piece_find(&d->index, text, n, tables_hash(text, n));
+    struct piece_key key = piece_key(text, n, n);
+    return piece_find(&d->index, &key);
 }
 
 /* The id of a spelled token with a prefix of decoded bytes before it: *size bytes of `text` are there already, and the

@@ -125,14 +125,14 @@ goss_status tables_bind(struct tables *tables, const uint8_t *bytes, size_t size
     return GOSS_OK;
 }
 
-uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash)
+uint32_t piece_find(const struct piece_index *index, const struct piece_key *key)
 {
-    uint32_t mask = (1u << index->bits) - 1, at = (uint32_t)hash & mask;
+    uint32_t mask = (1u << index->bits) - 1, at = (uint32_t)key->hash & mask;
     for (int i = 0; i < TABLES_PROBES; i++, at = (at + 1) & mask) {
         uint32_t slot = index->slot[at], id = slot & TABLES_MAX_TOKEN;
         if (slot == TABLES_FREE)
             break;
-        if (slot == slot_of(hash, id) && piece_is(index, id, piece, n))
+        if (slot == slot_of(key->hash, id) && piece_is(index, id, key))
             return id;
     }
     return TABLES_NO_ID;

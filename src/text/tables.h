@@ -115,23 +115,11 @@ static inline void tables_prefetch(const struct tables *tables, uint32_t left, u
     __builtin_prefetch(&tables->pair[pair_home(pair_key(left, right), tables->header->pair_bits)]);
 }
 
-static inline uint64_t load_word(const uint8_t *p, size_t n)
+static inline uint64_t load_word(const uint8_t *p)
 {
-    uint64_t word = 0;
-    memcpy(&word, p, n);
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
     return word;
-}
-
-/* Whether two strings of n bytes are equal; for the short ones that most tokens are, quicker than memcmp. */
-static inline bool bytes_equal(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    if (n > 16)
-        return !memcmp(a, b, n);
-    if (n >= 8)
-        return load_word(a, 8) == load_word(b, 8) && load_word(a + n - 8, 8) == load_word(b + n - 8, 8);
-    if (n >= 4)
-        return load_word(a, 4) == load_word(b, 4) && load_word(a + n - 4, 4) == load_word(b + n - 4, 4);
-    return !n || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
 }
 
 /* The two halves of a 128-bit product folded together, as wyhash and its relatives do. */
@@ -141,62 +129,81 @@ static inline uint64_t hash_mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t tables_hash(const uint8_t *p, size_t n)
+/* A string as it is looked up. Its first 16 bytes, padded with zeros, are most often all of it: so most strings are
+ * hashed and compared without a branch on their length, which a processor could not foresee. */
+struct piece_key {
+    const uint8_t *text;
+    uint64_t low, high; /* bytes 0..7 and 8..15 */
+    uint64_t hash;
+    uint32_t size;
+};
+
+/* The key of the n >= 1 bytes at p, where `room` >= n may be read. */
+static inline struct piece_key piece_key(const uint8_t *p, size_t n, size_t room)
 {
     const uint64_t k0 = 0xA0761D6478BD642Fu, k1 = 0xE7037ED1A0B428DBu;
-    uint64_t seed = n ^ k0, a = 0, b = 0;
-    for (; n > 16; p += 16, n -= 16)
-        seed = hash_mix(load_word(p, 8) ^ k1, load_word(p + 8, 8) ^ seed);
-    if (n >= 8) {
-        a = load_word(p, 8);
-        b = load_word(p + n - 8, 8);
-    } else if (n >= 4) {
-        a = load_word(p, 4);
-        b = load_word(p + n - 4, 4);
-    } else if (n > 0) {
-        a = (uint64_t)p[0] << 16 | (uint64_t)p[n / 2] << 8 | p[n - 1];
+    struct piece_key key = {.text = p, .size = (uint32_t)n};
+    uint8_t copy[16] = {0};
+    const uint8_t *head = p;
+    if (room < sizeof copy) {
+        memcpy(copy, p, n);
+        head = copy;
     }
-    return hash_mix(a ^ k1, b ^ seed);
+    key.low = load_word(head) & (n < 8 ? ((uint64_t)1 << 8 * n) - 1 : UINT64_MAX);
+    key.high = load_word(head + 8) & (n < 8 ? 0 : n < 16 ? ((uint64_t)1 << 8 * (n - 8)) - 1 : UINT64_MAX);
+    key.hash = hash_mix(key.low ^ k1, key.high ^ k0 ^ n);
+    for (size_t i = 16; i < n; i += 16) { /* the last step may read some bytes again */
+        const uint8_t *q = n - i < 16 ? p + n - 16 : p + i;
+        key.hash = hash_mix(load_word(q) ^ key.hash, load_word(q + 8) ^ k1);
+    }
+    return key;
 }
 
 /* Tokens found by their bytes: open addressing, linear probing. */
 struct piece_index {
     uint32_t bits;
+    uint32_t n_byte;
     const uint32_t *slot;   /* as `piece` above */
     const uint32_t *offset; /* as above */
-    const uint8_t *bytes;
+    const uint8_t *bytes;   /* [n_byte] */
 };
 
 static inline struct piece_index tables_pieces(const struct tables *tables)
 {
-    return (struct piece_index){tables->header->piece_bits, tables->piece, tables->offset, tables->bytes};
+    return (struct piece_index){tables->header->piece_bits, tables->header->n_byte, tables->piece, tables->offset,
+                                tables->bytes};
 }
 
-/* The id of the token with these bytes, or TABLES_NO_ID. `hash` is tables_hash(piece, n). */
-uint32_t piece_find(const struct piece_index *index, const uint8_t *piece, size_t n, uint64_t hash);
+/* The id of the token with these bytes, or TABLES_NO_ID. */
+uint32_t piece_find(const struct piece_index *index, const struct piece_key *key);
 
 /* piece_find in three steps, each of which reads what the one before has asked memory for: taken for many pieces in
  * turn, the waits overlap. */
-static inline void piece_fetch(const struct piece_index *index, uint64_t hash)
+static inline void piece_fetch(const struct piece_index *index, const struct piece_key *key)
 {
-    __builtin_prefetch(&index->slot[(uint32_t)hash & ((1u << index->bits) - 1)]);
+    __builtin_prefetch(&index->slot[(uint32_t)key->hash & ((1u << index->bits) - 1)]);
 }
 
 /* The token in the home slot if it is likely to be the one, else TABLES_NO_ID. */
-static inline uint32_t piece_guess(const struct piece_index *index, uint64_t hash)
+static inline uint32_t piece_guess(const struct piece_index *index, const struct piece_key *key)
 {
-    uint32_t slot = index->slot[(uint32_t)hash & ((1u << index->bits) - 1)], id = slot & TABLES_MAX_TOKEN;
-    if (slot == TABLES_FREE || slot != slot_of(hash, id))
+    uint32_t slot = index->slot[(uint32_t)key->hash & ((1u << index->bits) - 1)], id = slot & TABLES_MAX_TOKEN;
+    if (slot == TABLES_FREE || slot != slot_of(key->hash, id))
         return TABLES_NO_ID;
     __builtin_prefetch(&index->offset[id]);
     return id;
 }
 
 /* Whether a guess was right. */
-static inline bool piece_is(const struct piece_index *index, uint32_t id, const uint8_t *piece, size_t n)
+static inline bool piece_is(const struct piece_index *index, uint32_t id, const struct piece_key *key)
 {
-    uint32_t at = index->offset[id];
-    return index->offset[id + 1] - at == n && bytes_equal(index->bytes + at, piece, n);
+    uint32_t at = index->offset[id], n = key->size;
+    if (index->offset[id + 1] - at != n)
+        return false;
+    if (n > 16)
+        return !memcmp(index->bytes + at, key->text, n);
+    struct piece_key token = piece_key(index->bytes + at, n, index->n_byte - at);
+    return token.low == key->low && token.high == key->high;
 }
 
 #endif

@@ -189,14 +189,16 @@ struct encoding {
     goss_error *error;
 };
 
-static goss_status merge_piece(struct encoding *e, const uint8_t *piece, size_t n, uint64_t hash)
+static goss_status merge_piece(struct encoding *e, const struct piece_key *piece)
 {
+    const struct tables *tables = &e->tokenizer->tables;
     if (!e->recall)
-        return bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
-    struct recalled *known = &e->recall[hash >> (64 - RECALL_BITS)];
+        return bpe_append(tables, piece->text, piece->size, &e->work, e->ids, e->error);
+    struct recalled *known = &e->recall[piece->hash >> (64 - RECALL_BITS)];
     size_t at = e->ids->size;
     goss_status status;
-    if (known->hash == hash && known->size == n && !memcmp(e->text + known->text, piece, n)) {
+    if (known->hash == piece->hash && known->size == piece->size &&
+        !memcmp(e->text + known->text, piece->text, piece->size)) {
         status = token_list_reserve(e->ids, known->n_id, e->error);
         if (!status) {
             memcpy(e->ids->id + at, e->ids->id + e->before + known->id, known->n_id * sizeof *e->ids->id);
@@ -204,27 +206,21 @@ static goss_status merge_piece(struct encoding *e, const uint8_t *piece, size_t 
         }
         return status;
     }
-    status = bpe_append(&e->tokenizer->tables, piece, n, &e->work, e->ids, e->error);
-    *known = (struct recalled){hash, (uint32_t)(piece - e->text), (uint32_t)n, (uint32_t)(at - e->before),
+    status = bpe_append(tables, piece->text, piece->size, &e->work, e->ids, e->error);
+    *known = (struct recalled){piece->hash, (uint32_t)(piece->text - e->text), piece->size, (uint32_t)(at - e->before),
                                (uint32_t)(e->ids->size - at)};
     return status;
 }
 
-/* A piece on its way from the text to its ids. */
-struct piece {
-    const uint8_t *text;
-    uint32_t size, guess;
-    uint64_t hash;
-};
-
 /* A piece that is a token is that id, any other is merged from its bytes. */
-static goss_status encode_piece(struct encoding *e, const struct piece_index *pieces, const struct piece *piece)
+static inline goss_status encode_piece(struct encoding *e, const struct piece_index *pieces, uint32_t guess,
+                                       const struct piece_key *piece)
 {
-    uint32_t id = piece->guess;
-    if (id == TABLES_NO_ID || !piece_is(pieces, id, piece->text, piece->size))
-        id = piece_find(pieces, piece->text, piece->size, piece->hash);
+    uint32_t id = guess;
+    if (id == TABLES_NO_ID || !piece_is(pieces, id, piece))
+        id = piece_find(pieces, piece);
     if (id == TABLES_NO_ID)
-        return merge_piece(e, piece->text, piece->size, piece->hash);
+        return merge_piece(e, piece);
     if (e->ids->size == e->ids->capacity)
         return token_list_append(e->ids, &(int32_t){(int32_t)id}, 1, e->error);
     e->ids->id[e->ids->size++] = (int32_t)id;
@@ -236,22 +232,21 @@ static goss_status encode_plain(struct encoding *e, const uint8_t *text, const u
 {
     const struct piece_index pieces = tables_pieces(&e->tokenizer->tables);
     split_function *split = e->tokenizer->split;
-    struct piece ahead[AHEAD];
+    struct piece_key ahead[AHEAD];
+    uint32_t guess[AHEAD];
     goss_status status = GOSS_OK;
     while (text < end && !status) {
         size_t n = 0;
         for (; n < AHEAD && text < end; n++) {
             const uint8_t *next = split(text, end);
-            ahead[n].text = text;
-            ahead[n].size = (uint32_t)(next - text);
-            ahead[n].hash = tables_hash(text, ahead[n].size);
-            piece_fetch(&pieces, ahead[n].hash);
+            ahead[n] = piece_key(text, (size_t)(next - text), (size_t)(end - text));
+            piece_fetch(&pieces, &ahead[n]);
             text = next;
         }
         for (size_t i = 0; i < n; i++)
-            ahead[i].guess = piece_guess(&pieces, ahead[i].hash);
+            guess[i] = piece_guess(&pieces, &ahead[i]);
         for (size_t i = 0; i < n && !status; i++)
-            status = encode_piece(e, &pieces, &ahead[i]);
+            status = encode_piece(e, &pieces, guess[i], &ahead[i]);
     }
     return status;
 }
