@@ -262,7 +262,7 @@ static goss_status read_split(struct checkpoint *c, const char *path, int64_t co
     c->tensors.n = 0;
     for (unsigned i = 0; status == GOSS_OK && i < (unsigned)count; i++) {
         const struct file_map *map;
-        struct gguf part;
+        struct gguf part = {0};
         (void)name_part(name, i + 1, (unsigned)count);
         status = add_file(c, NULL, name, &map, error);
         if (map)
