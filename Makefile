@@ -23,7 +23,7 @@ test: all
 lint:
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
 	cmake -S . -B $(BUILD)-lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
-	sed -n 's|.*"file": "\(.*/\(src\|apps\)/.*\)".*|\1|p' $(BUILD)-lint/compile_commands.json | \
+	sed -n 's,.*"file": "\(.*/\(src\|apps\)/.*\)".*,\1,p' $(BUILD)-lint/compile_commands.json | \
 		xargs -n 1 -P $(JOBS) clang-tidy -quiet -p $(BUILD)-lint
 
 format:
