@@ -14,6 +14,10 @@ all: packages
 packages:
 	@scripts/install-packages
 
+# A small real model, fetched and converted; then one question to it. docs/demo-model.md
+demo: all
+	scripts/make-demo $(BUILD)/gossamer
+
 # Everything that can be checked on a plain machine: no GPU, no real weights.
 test: all
 	scripts/check-includes
