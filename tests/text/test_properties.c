@@ -217,8 +217,7 @@ static void a_mebibyte_of_anything_takes_linear_time(void **state)
                                         "\n",
                                         "\xF0\x9F\x98\x80",
                                         "A",
-                                        "\xCA\xB0"
-                                        "A",
+                                        "\312\260A" /* U+02B0, A */,
                                         "<",
                                         "<|",
                                         "'s",
