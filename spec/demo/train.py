@@ -59,6 +59,7 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--minutes", type=float, default=65)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="another round after one that has ended")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each that share every step")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
@@ -93,7 +94,7 @@ def work(rank, options, meeting):
         saved = torch.load(state)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["spent"]
+        step, spent = saved["step"], 0.0 if options.again else saved["spent"]
     source = Source(tokenizer, options.distilled, options.seed + step * options.workers + rank)
     last, began, total, now = time.time(), time.time() - spent, 0.0, spent / (60 * options.minutes)
     for prefix, conversations in source.batches(TOKENS // options.workers):
