@@ -36,9 +36,9 @@ static goss_status latest_name(const char *folder, char **path, goss_error *erro
 
 goss_status chat_file_name(bool latest, char **path, goss_error *error)
 {
-    char name[64], stamp[32];
+    char name[96], stamp[32];
     struct tm day;
-    time_t now = time(NULL);
+    struct timespec now;
     char *folder;
     *path = NULL;
     goss_status status = home_path(".local/share/gossamer/chats", &folder, error);
@@ -48,8 +48,10 @@ goss_status chat_file_name(bool latest, char **path, goss_error *error)
         status = latest_name(folder, path, error);
     } else {
         status = file_make_directories(folder, error);
-        (void)strftime(stamp, sizeof stamp, "%Y-%m-%d-%H%M%S", gmtime_r(&now, &day));
-        (void)snprintf(name, sizeof name, "%s-%ld.json", stamp, (long)getpid());
+        /* to the nanosecond: two conversations of one second are two files, and names sort by time */
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        (void)strftime(stamp, sizeof stamp, "%Y-%m-%d-%H%M%S", gmtime_r(&now.tv_sec, &day));
+        (void)snprintf(name, sizeof name, "%s-%09ld-%ld.json", stamp, now.tv_nsec, (long)getpid());
         if (!status && !(*path = file_join(folder, name)))
             status = error_memory(error, 0, "a path");
     }

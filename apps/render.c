@@ -1,30 +1,9 @@
 /* Messages to token ids. */
-#include <stdio.h>
-
 #include "command.h"
+#include "convert.h"
 #include "harmony/json.h"
-#include "input.h"
-#include "session.h"
-
-enum { OUTPUT_LIMIT = 1 << 30 };
 
 goss_status command_render(const struct arguments *arguments, goss_error *error)
 {
-    struct session session = {0};
-    struct buffer input = {0}, output;
-    struct harmony harmony;
-    buffer_init(&output, OUTPUT_LIMIT);
-    goss_status status = input_read(&input, error);
-    if (!status)
-        status = session_tokenizer(&session, arguments, error);
-    if (!status)
-        status = harmony_open(&harmony, session.tokenizer, error);
-    if (!status)
-        status = harmony_render_json(&harmony, input.data ? (const char *)input.data : "", input.size, &output, error);
-    if (!status)
-        (void)printf("%s\n", (const char *)output.data);
-    buffer_free(&output);
-    buffer_free(&input);
-    session_close(&session);
-    return status;
+    return convert_input(arguments, harmony_render_json, error);
 }

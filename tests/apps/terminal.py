@@ -12,6 +12,7 @@ import stat
 import struct
 import sys
 import termios
+import time
 
 PATIENCE = 60  # seconds; generous, for sanitizers on a busy machine
 
@@ -131,6 +132,7 @@ def check_chat(program, *options):
     assert "stopped" in chat.prompt()
     assert "a new conversation" in chat.ask("/new")
     assert "of the context used" in chat.ask("after the interruption")
+    time.sleep(0.5)  # the prompt may show before the terminal is raw, and a ^D that comes in between is lost
     chat.send("\x04")
     assert chat.end() == 0
 
