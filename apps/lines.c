@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -210,6 +211,17 @@ static goss_status paste_expand(struct lines *lines, const char *line, struct bu
     return status ? status : buffer_append_text(text, line, error);
 }
 
+/* libedit shows the prompt first and takes the terminal out of line mode after it. What comes in between would be
+   echoed, cut at 4,096 bytes, and a ^D lost; so the line mode ends here, and el_gets restores it. */
+static void line_mode_end(void)
+{
+    struct termios mode;
+    if (tcgetattr(STDIN_FILENO, &mode))
+        return;
+    mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
+}
+
 /* One line of the terminal, without its newline. */
 static goss_status edit_line(struct lines *lines, struct buffer *text, enum line *line, goss_error *error)
 {
@@ -218,6 +230,7 @@ static goss_status edit_line(struct lines *lines, struct buffer *text, enum line
     lines->n_paste = 0;
     el_resize(lines->edit);
     (void)fputs("\033[?2004h", stdout); /* the terminal shall mark what is pasted */
+    line_mode_end();
     const char *typed = el_gets(lines->edit, &n);
     (void)fputs("\033[?2004l", stdout);
     (void)fflush(stdout);

@@ -12,7 +12,6 @@ import stat
 import struct
 import sys
 import termios
-import time
 
 PATIENCE = 60  # seconds; generous, for sanitizers on a busy machine
 
@@ -55,7 +54,10 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def prompt(self):
-        return self.expect(">\x1b[0m ")
+        """Waits for the prompt; from then on no key may be lost to the terminal's line mode."""
+        before = self.expect(">\x1b[0m ")
+        assert not termios.tcgetattr(self.fd)[3] & (termios.ICANON | termios.ECHO), "a prompt in line mode"
+        return before
 
     def ask(self, line):
         """Types a line and returns what is on the screen until the next prompt."""
@@ -132,7 +134,6 @@ def check_chat(program, *options):
     assert "stopped" in chat.prompt()
     assert "a new conversation" in chat.ask("/new")
     assert "of the context used" in chat.ask("after the interruption")
-    time.sleep(0.5)  # the prompt may show before the terminal is raw, and a ^D that comes in between is lost
     chat.send("\x04")
     assert chat.end() == 0
 
