@@ -175,6 +175,8 @@ goss_status turn_open(struct turn **out, struct engine *engine, const struct har
                       struct conversation *conversation, const struct turn_options *o, goss_error *error)
 {
     *out = NULL;
+    if (o->form || o->tools || o->n_strict > 0 || o->declared_only)
+        return error_set(error, GOSS_E_UNSUPPORTED, "answers and calls cannot be bound to a form");
     struct turn *t = calloc(1, sizeof *t);
     if (!t)
         return error_memory(error, sizeof *t, "a turn");

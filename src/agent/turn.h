@@ -13,10 +13,36 @@
 #define AGENT_TURN_H
 
 #include "engine/engine.h"
+#include "engine/vocabulary.h"
 #include "harmony/parse.h"
 #include "harmony/render.h"
 
-enum { TURN_MAX_STOPS = 16, TURN_MAX_STOP_BYTES = 256 };
+enum { TURN_MAX_STOPS = 16, TURN_MAX_STOP_BYTES = 256, TURN_MAX_TOOLS = 128 };
+
+/* What the answer, which is the final message, must be. Reasoning, preambles and headers are never bound by it. */
+enum answer_form {
+    ANSWER_FREE,   /* any text */
+    ANSWER_OBJECT, /* any JSON object */
+    ANSWER_SCHEMA, /* JSON that satisfies options.schema */
+};
+
+/* A JSON Schema for the answer. It is shown to the model in the developer message and enforced by a grammar: see
+ * engine/grammar.h for what can be compiled. */
+struct answer_schema {
+    const char *name, *description; /* name NULL: "response"; description may be NULL */
+    const char *json;               /* [size] the schema's text */
+    size_t size;
+    bool in_order; /* keys come in the schema's order; else in any */
+};
+
+/* Whether the model calls tools in this turn. Only AUTO is what the models were trained on: a turn that is forced to
+ * call something answers worse over many turns, so callers should force the first turn of a loop only. */
+enum tool_choice {
+    TOOLS_AUTO,     /* as the model likes */
+    TOOLS_NONE,     /* no calls */
+    TOOLS_REQUIRED, /* a call of a declared tool instead of an answer */
+    TOOLS_NAMED,    /* a call of options.named */
+};
 
 struct turn_options {
     struct sampling sampling; /* begin with turn_options_default() */
@@ -28,6 +54,18 @@ struct turn_options {
                                  the  string itself is not handed out */
     int n_stop;
     uint64_t owner; /* see struct sequence_request */
+
+    enum answer_form form;
+    struct answer_schema schema; /* ANSWER_SCHEMA */
+    enum tool_choice tools;
+    const char *named; /* TOOLS_NAMED: a recipient that the conversation declares, such as functions.get_weather */
+    /* [n_strict] recipients of declared functions: the arguments of their calls must satisfy the schema that the
+     * conversation declares them with. */
+    const char *const *strict;
+    int n_strict;
+    bool declared_only; /* calls go to tools that the conversation declares and to no other recipient */
+    /* The vocabulary of the engine's model, which grammars need; NULL: none of the above may be asked for. */
+    const struct vocabulary *vocabulary;
 };
 struct turn_options turn_options_default(void);
 
@@ -72,8 +110,9 @@ struct turn_event {
 
 struct turn;
 
-/* `conversation` must outlive the turn. Rendering happens here, so GOSS_E_LIMIT for a prompt that is too long comes
- * from here, with the counts. */
+/* `conversation` and options->vocabulary must outlive the turn. Rendering happens here, so GOSS_E_LIMIT for a prompt
+ * that is too long comes from here, with the counts; and so does whatever is wrong with a schema: GOSS_E_FORMAT for
+ * broken JSON, GOSS_E_UNSUPPORTED or GOSS_E_LIMIT, naming its place in the schema, for what cannot be compiled. */
 goss_status turn_open(struct turn **turn, struct engine *engine, const struct harmony *harmony,
                       struct conversation *conversation, const struct turn_options *options, goss_error *error);
 void turn_close(struct turn *turn); /* cancels if need be; NULL is fine */

@@ -249,6 +249,7 @@ goss_status engine_add(struct engine *e, const struct sequence_request *r, struc
     const struct model_config *config = &e->model->config;
     s->engine = e;
     s->score = r->score;
+    s->paced = r->paced;
     s->n_prompt = s->n_id = r->n_id;
     s->limit = r->score ? r->n_id : r->max_tokens > 0 ? r->n_id + r->max_tokens : e->options.context;
     s->cached_tokens = -1;

@@ -63,6 +63,8 @@ struct sequence_request {
      * of messages): checkpoints are kept there. Hints only. */
     const int32_t *boundary;
     int n_boundary;
+    /* The next id is sampled only when the last one was pulled, so that sequence_allow can be set anew for each. */
+    bool paced;
     bool score; /* samples nothing; the logits after every prompt id are handed out by sequence_scores */
 };
 
@@ -100,7 +102,7 @@ struct score_rows {
 void sequence_scores(const struct sequence *sequence, struct score_rows *rows);
 
 /* Restricts the next samples to a set of ids (see sampler_sample), or lifts the restriction (NULL). The set is read
- * during engine_step and belongs to the caller. */
+ * during engine_step and belongs to the caller. A set that holds for one token only needs request.paced. */
 void sequence_allow(struct sequence *sequence, const uint64_t *allowed);
 
 struct usage {

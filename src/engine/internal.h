@@ -21,7 +21,7 @@ struct sequence {
     int cached_tokens;         /* the same when it began for the first time, or -1 before */
     int32_t *stop, *boundary;  /* owned */
     int n_stop, n_boundary;
-    bool score;
+    bool score, paced;
     struct sampler *sampler; /* NULL if score */
     const uint64_t *allowed; /* the caller's */
     struct kv_sequence kv;

@@ -74,12 +74,18 @@ static bool is_prefill(const struct sequence *s)
     return s->state == STATE_RUNNING && (rows_to_come(s) > 1 || s->score);
 }
 
+/* Whether what was sampled has to be pulled before more is. */
+static bool is_full(const struct sequence *s)
+{
+    return s->n_queue >= (s->paced ? 1 : ENGINE_QUEUE);
+}
+
 /* Every sequence whose ids are all computed but the last one has one row. */
 static void plan_decode(struct engine *e)
 {
     for (struct sequence *s = e->active.first; s; s = s->next) {
         s->n_row = 0;
-        if (s->state != STATE_RUNNING || is_prefill(s) || s->n_queue == ENGINE_QUEUE)
+        if (s->state != STATE_RUNNING || is_prefill(s) || is_full(s))
             continue;
         if (make_room(e, s))
             s->n_row = 1;
@@ -96,7 +102,7 @@ static int appetite(const struct engine *e, const struct sequence *s, int score_
     int rows = end - s->n_computed - s->n_row;
     if (s->score)
         return min(rows, score_rows_left);
-    return s->n_queue == ENGINE_QUEUE ? 0 : rows;
+    return is_full(s) ? 0 : rows;
 }
 
 /* Shares `chunk` rows among the prompts: equal parts first, then what the short ones leave. Who is served first moves

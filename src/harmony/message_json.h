@@ -3,7 +3,7 @@
 #define HARMONY_MESSAGE_JSON_H
 
 #include "harmony/conversation.h"
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 /* Appends the messages of a JSON array. `where` is named in messages. A string that holds NUL is refused, except text.
  */

@@ -3,7 +3,7 @@
 #ifndef HARMONY_SCHEMA_H
 #define HARMONY_SCHEMA_H
 
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 /* Appends the type. Marks members of "properties" that are required. Never recursive; the tree's depth bounds its
  * stack. */

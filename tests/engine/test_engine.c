@@ -605,6 +605,29 @@ static void a_mask_restricts_what_is_sampled(void **state)
     close_engine(&f);
 }
 
+static void a_paced_sequence_samples_one_token_at_a_time(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_engine(&f, FAKE_WINDOW, (struct engine_options){.context = CONTEXT});
+    struct asked *a = ask(1, 0, 1, 20);
+    a->request.paced = true;
+    add(&f, a);
+    for (int i = 1; i <= 10; i++) {
+        uint64_t allowed[(FAKE_VOCAB + 63) / 64] = {0};
+        allowed[(200 + i) / 64] |= UINT64_C(1) << ((200 + i) % 64);
+        sequence_allow(a->sequence, allowed);
+        assert_true(engine_step(f.engine));
+        assert_false(engine_step(f.engine));
+        pull(a);
+        assert_int_equal(a->n_answer, i);
+        assert_int_equal(a->answer[i - 1], 200 + i);
+    }
+    engine_release(f.engine, a->sequence);
+    free(a);
+    close_engine(&f);
+}
+
 static void a_sequence_that_nobody_pulls_pauses(void **state)
 {
     (void)state;
@@ -717,6 +740,7 @@ int main(void)
         cmocka_unit_test(an_answer_ends_at_the_context),
         cmocka_unit_test(a_logit_that_is_not_finite_ends_its_own_sequence_only),
         cmocka_unit_test(a_mask_restricts_what_is_sampled),
+        cmocka_unit_test(a_paced_sequence_samples_one_token_at_a_time),
         cmocka_unit_test(a_sequence_that_nobody_pulls_pauses),
         cmocka_unit_test(a_scored_prompt_gives_the_logits_of_every_position),
         cmocka_unit_test(ten_thousand_sequences_leave_nothing_behind),

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "harmony/json.h"
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

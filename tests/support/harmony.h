@@ -3,9 +3,9 @@
 #ifndef SUPPORT_HARMONY_H
 #define SUPPORT_HARMONY_H
 
-#include "harmony/json_tree.h"
 #include "harmony/parse.h"
 #include "support/test.h"
+#include "text/json_tree.h"
 
 /* Opened by support_open as a group's setup, closed by support_close as its teardown. */
 extern struct harmony support_harmony;

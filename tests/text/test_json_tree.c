@@ -1,5 +1,5 @@
 /* The JSON reader that keeps spelling, and the writer that spells as serde_json. */
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 #include <string.h>
 

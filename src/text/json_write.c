@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 goss_status json_write_string(struct buffer *out, const char *text, size_t size, goss_error *error)
 {

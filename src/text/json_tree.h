@@ -2,8 +2,8 @@
  * schema becomes prompt tokens: it keeps the order of members, the digits of numbers and integers beyond 64 bits, and
  * it lets a caller take any value's source text. It is strict (RFC 8259, well-formed UTF-8, no key twice in an object),
  * iterative, and bounded: nesting of at most JSON_DEPTH and at most JSON_VALUES values. */
-#ifndef HARMONY_JSON_TREE_H
-#define HARMONY_JSON_TREE_H
+#ifndef TEXT_JSON_TREE_H
+#define TEXT_JSON_TREE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 #include <stdlib.h>
 #include <string.h>
