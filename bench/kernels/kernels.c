@@ -121,23 +121,39 @@ static void measure_products(const struct model *model, const struct kernels *ke
 static const char *const stage_names[STAGES] = {"embed", "attn_in", "attend", "attn_out",
                                                 "route", "experts", "unembed"};
 
+struct timed {
+    const struct model *model;
+    struct backend *backend;
+    const struct batch *batch;
+    double time[STAGES];
+};
+
+/* As model/forward.c does; the first worker holds the watch. */
+static void timed_stages(void *argument, int worker)
+{
+    struct timed *t = argument;
+    struct backend *b = t->backend;
+    double time[STAGES] = {0}, from = now(), to;
+    cpu_backend.embed(b, worker, t->batch), time[0] = (to = now()) - from, from = to;
+    for (int l = 0; l < t->model->config.n_layer; l++) {
+        cpu_backend.attn_in(b, worker, t->batch, l), time[1] += (to = now()) - from, from = to;
+        cpu_backend.attend(b, worker, t->batch, l), time[2] += (to = now()) - from, from = to;
+        cpu_backend.attn_out(b, worker, t->batch, l), time[3] += (to = now()) - from, from = to;
+        cpu_backend.route(b, worker, t->batch, l), time[4] += (to = now()) - from, from = to;
+        cpu_backend.experts(b, worker, t->batch, l), time[5] += (to = now()) - from, from = to;
+    }
+    cpu_backend.unembed(b, worker, t->batch), time[6] = now() - from;
+    if (worker == 0)
+        memcpy(t->time, time, sizeof time);
+}
+
 /* One step, with the best time of each stage over the layers kept in `best`. */
 static void timed_step(const struct model *model, struct backend *backend, const struct batch *batch, double *best)
 {
-    double times[STAGES] = {0}, t = now(), u;
-    cpu_backend.embed(backend, batch);
-    times[0] = (u = now()) - t, t = u;
-    for (int l = 0; l < model->config.n_layer; l++) {
-        cpu_backend.attn_in(backend, batch, l), times[1] += (u = now()) - t, t = u;
-        cpu_backend.attend(backend, batch, l), times[2] += (u = now()) - t, t = u;
-        cpu_backend.attn_out(backend, batch, l), times[3] += (u = now()) - t, t = u;
-        cpu_backend.route(backend, batch, l), times[4] += (u = now()) - t, t = u;
-        cpu_backend.experts(backend, batch, l), times[5] += (u = now()) - t, t = u;
-    }
-    cpu_backend.unembed(backend, batch);
-    times[6] = now() - t;
+    struct timed timed = {.model = model, .backend = backend, .batch = batch};
+    cpu_backend.run(backend, timed_stages, &timed);
     for (int i = 0; i < STAGES; i++)
-        best[i] = best[i] == 0.0 || times[i] < best[i] ? times[i] : best[i];
+        best[i] = best[i] == 0.0 || timed.time[i] < best[i] ? timed.time[i] : best[i];
 }
 
 static void measure_steps(const struct model *model, struct backend *backend, int rows, int position, int steps,

@@ -158,21 +158,24 @@ void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void 
     }
 }
 
-void pool_barrier(struct pool *pool)
+void pool_barrier_once(struct pool *pool, void (*work)(void *argument), void *argument)
 {
-    if (pool->threads == 1) {
-        atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
+    unsigned seen = atomic_load_explicit(&pool->barrier, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) < pool->threads - 1) {
+        wait_change(pool, &pool->barrier, seen);
         return;
     }
-    unsigned seen = atomic_load_explicit(&pool->barrier, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
-        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
-        atomic_fetch_add(&pool->barrier, 1);
-        wake(pool);
-    } else {
-        wait_change(pool, &pool->barrier, seen);
-    }
+    if (work)
+        work(argument);
+    atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->taken, 0, memory_order_relaxed);
+    atomic_fetch_add(&pool->barrier, 1);
+    wake(pool);
+}
+
+void pool_barrier(struct pool *pool)
+{
+    pool_barrier_once(pool, NULL, NULL);
 }
 
 void pool_share(const struct pool *pool, int worker, int n, int grain, int *begin, int *end)

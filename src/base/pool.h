@@ -14,11 +14,15 @@ void pool_close(struct pool *pool); /* NULL is fine */
 int pool_threads(const struct pool *pool);
 
 /* Calls work(argument, worker) once for every worker 0..threads-1 and returns when all have returned.
- * Not reentrant: work may not call pool_* on the same pool, except pool_barrier. */
+ * Not reentrant: work may not call pool_run on the same pool. */
 void pool_run(struct pool *pool, void (*work)(void *argument, int worker), void *argument);
 
 /* Inside pool_run: waits until every worker has come to the same barrier. */
 void pool_barrier(struct pool *pool);
+
+/* The same, and the last worker to come calls work(argument) before any goes on: for what is too little to share. All
+ * workers must pass the same two. */
+void pool_barrier_once(struct pool *pool, void (*work)(void *argument), void *argument);
 
 /* Inside pool_run: the part [*begin, *end) of n items that falls to `worker`, in units of `grain` items. */
 void pool_share(const struct pool *pool, int worker, int n, int grain, int *begin, int *end);

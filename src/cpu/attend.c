@@ -1,7 +1,7 @@
-/* Attention with sinks: new keys and values go into the cache, then every row looks at the keys it may see, in chunks
- * of KEY_CHUNK aligned to absolute positions. One unit of work is a few rows of one sequence and the query heads of
- * one key head; if there are too few units (a long context, one row), chunks are shared out instead and merged at the
- * end. Both ways merge the same numbers in the same order. */
+/* Attention with sinks: every row looks at the keys it may see, in chunks of KEY_CHUNK aligned to absolute positions.
+ * One unit of work is a few rows of one sequence and the query heads of one key head; if there are too few units (a
+ * long context, one row), chunks are shared out instead, and whoever finishes the last one merges them. Both ways merge
+ * the same numbers in the same order. */
 #include <math.h>
 #include <string.h>
 
@@ -12,9 +12,7 @@ struct task {
     struct backend *backend;
     const struct batch *batch;
     int layer;
-    int n_round;
-    bool split; /* by chunk */
-    int chunks; /* most chunks that a row can see, if split */
+    const struct tiling *tiling;
 };
 
 /* Keys [lo, hi) of a chunk; empty if lo >= hi. */
@@ -45,19 +43,20 @@ static struct range visible(const struct task *task, int position, int chunk)
     return (struct range){lo < 0 ? 0 : lo, hi > KEY_CHUNK ? KEY_CHUNK : hi};
 }
 
-static void store_tile(struct backend *b, int layer, const struct query_tile *tile, int kv_head)
+void attend_store(struct backend *b, int layer, int row, int head)
 {
     const struct model_config *c = &b->model->config;
-    int d = c->head_dim;
-    for (int row = 0; row < tile->n_row; row++) {
-        int position = position_of(tile, row), k = position % KEY_TILE;
-        const float *qkv = b->qkv + (size_t)(tile->first_row + row) * b->model->layers[layer].qkv.rows;
-        uint16_t *key = kv_tile(b, layer, tile->sequence, kv_head, position), half[2 * ROPE_MAX_HALF];
-        b->kernels->to_f16(qkv + (size_t)(c->n_head + kv_head) * d, d, half);
-        for (int i = 0; i < d; i++)
-            key[i * KEY_TILE + k] = half[i];
-        b->kernels->to_f16(qkv + (size_t)(c->n_head + c->n_kv_head + kv_head) * d, d, key + (KEY_TILE + k) * d);
+    const struct batch_sequence *sequence = b->sequence_of[row];
+    int d = c->head_dim, position = sequence->first_position + row - sequence->first_row, k = position % KEY_TILE;
+    const float *source = b->qkv + (size_t)row * b->model->layers[layer].qkv.rows + (size_t)head * d;
+    uint16_t *tile = kv_tile(b, layer, sequence, (head - c->n_head) % c->n_kv_head, position), half[2 * ROPE_MAX_HALF];
+    if (head >= c->n_head + c->n_kv_head) {
+        b->kernels->to_f16(source, d, tile + (KEY_TILE + k) * d);
+        return;
     }
+    b->kernels->to_f16(source, d, half);
+    for (int i = 0; i < d; i++)
+        tile[i * KEY_TILE + k] = half[i];
 }
 
 static void load_queries(struct backend *b, int worker, int layer, const struct query_tile *tile, int kv_head)
@@ -119,10 +118,18 @@ static void start(const struct task *task, int head, float *max, float *total, f
     memset(acc, 0, (size_t)m->config.head_dim * sizeof *acc);
 }
 
-static void finish(struct backend *b, int row, int head, float total, const float *acc)
+/* One head's output, also as the right-hand side of the projection that comes next. */
+static void finish(const struct task *task, int row, int head, float total, const float *acc)
 {
+    struct backend *b = task->backend;
+    const struct matrix *next = &b->model->layers[task->layer].attn_out;
     int d = b->model->config.head_dim;
-    b->kernels->divide(acc, total, d, b->attended + ((size_t)row * b->model->config.n_head + head) * d);
+    float *out = b->attended.x + (size_t)row * next->cols + (size_t)head * d;
+    b->kernels->divide(acc, total, d, out);
+    if (is_integer(next)) {
+        struct panel panel = panel_part(&b->attended, 0, task->batch->n_row, next->cols);
+        b->kernels->quantise(out, d / BLOCK, &panel, head * d / BLOCK, row);
+    }
 }
 
 static void attend_tile(const struct task *task, int worker, const struct query_tile *tile, int kv_head)
@@ -145,7 +152,7 @@ static void attend_tile(const struct task *task, int worker, const struct query_
         }
     }
     for (int i = 0; i < m; i++)
-        finish(b, tile->first_row + i / group, kv_head * group + i % group, s->total[i], s->acc + (size_t)i * d);
+        finish(task, tile->first_row + i / group, kv_head * group + i % group, s->total[i], s->acc + (size_t)i * d);
 }
 
 /* [head_dim values, maximum, total] of one row, chunk and head. */
@@ -153,15 +160,30 @@ static float *partial_of(const struct task *task, int row, int chunk, int head)
 {
     const struct model_config *c = &task->backend->model->config;
     return task->backend->partial +
-           (((size_t)row * task->chunks + chunk) * c->n_head + head) * ((size_t)c->head_dim + 2);
+           (((size_t)row * task->tiling->chunks + chunk) * c->n_head + head) * ((size_t)c->head_dim + 2);
 }
 
-static void split_chunk(const struct task *task, int worker, const struct query_tile *tile, int kv_head, int chunk)
+static void merge_split(const struct task *task, int worker, const struct query_tile *tile, int row, int head)
+{
+    struct backend *b = task->backend;
+    float max, total, *acc = b->scratch[worker].acc;
+    int d = b->model->config.head_dim;
+    start(task, head, &max, &total, acc);
+    for (int chunk = 0; chunk <= position_of(tile, row) / KEY_CHUNK; chunk++) {
+        const float *partial = partial_of(task, tile->first_row + row, chunk, head);
+        merge_chunk(b, &max, &total, acc, partial[d], partial[d + 1], partial);
+    }
+    finish(task, tile->first_row + row, head, total, acc);
+}
+
+/* One chunk of one tile and key head; the last to be finished merges all. */
+static void split_chunk(const struct task *task, int worker, int index, int kv_head, int chunk)
 {
     struct backend *b = task->backend;
     struct scratch *s = &b->scratch[worker];
-    int d = b->model->config.head_dim, group = group_size(b);
-    if (chunk > position_of(tile, tile->n_row - 1) / KEY_CHUNK)
+    const struct query_tile *tile = &task->tiling->tile[index];
+    int d = b->model->config.head_dim, group = group_size(b), last = position_of(tile, tile->n_row - 1) / KEY_CHUNK;
+    if (chunk > last)
         return;
     load_queries(b, worker, task->layer, tile, kv_head);
     attend_chunk(task, worker, tile, kv_head, chunk);
@@ -171,89 +193,80 @@ static void split_chunk(const struct task *task, int worker, const struct query_
         partial[d] = s->chunk_max[i];
         partial[d + 1] = s->chunk_total[i];
     }
+    atomic_int *done = &b->chunks_done[index * b->model->config.n_kv_head + kv_head];
+    if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) < last)
+        return;
+    atomic_store_explicit(done, 0, memory_order_relaxed);
+    for (int i = 0; i < tile->n_row * group; i++)
+        merge_split(task, worker, tile, i / group, kv_head * group + i % group);
 }
 
-static void merge_split(const struct task *task, int worker, const struct query_tile *tile, int row, int head)
+static void store_round(const struct task *task, const struct query_tile *tile, int n)
 {
     struct backend *b = task->backend;
-    struct scratch *s = &b->scratch[worker];
-    int d = b->model->config.head_dim;
-    float max, total;
-    start(task, head, &max, &total, s->acc);
-    for (int chunk = 0; chunk <= position_of(tile, row) / KEY_CHUNK; chunk++) {
-        const float *partial = partial_of(task, tile->first_row + row, chunk, head);
-        merge_chunk(b, &max, &total, s->acc, partial[d], partial[d + 1], partial);
-    }
-    finish(b, tile->first_row + row, head, total, s->acc);
-}
-
-static void split_work(const struct task *task, int worker)
-{
-    struct backend *b = task->backend;
-    int n_kv = b->model->config.n_kv_head, heads = b->model->config.n_head, tiles = b->round_end[0];
-    for (int unit, end; pool_next(b->pool, tiles * n_kv * task->chunks, 1, &unit, &end);)
-        split_chunk(task, worker, &b->tile[unit / task->chunks / n_kv], unit / task->chunks % n_kv,
-                    unit % task->chunks);
+    const struct model_config *c = &b->model->config;
+    int heads = 2 * c->n_kv_head;
+    for (int unit, end; pool_next(b->pool, n * heads, 1, &unit, &end);)
+        for (int row = 0; row < tile[unit / heads].n_row; row++)
+            attend_store(b, task->layer, tile[unit / heads].first_row + row, c->n_head + unit % heads);
     pool_barrier(b->pool);
-    for (int unit, end; pool_next(b->pool, tiles * heads, 1, &unit, &end);)
-        for (int row = 0; row < b->tile[unit / heads].n_row; row++)
-            merge_split(task, worker, &b->tile[unit / heads], row, unit % heads);
 }
 
-static void attend_work(void *argument, int worker)
+void cpu_attend(struct backend *b, int worker, const struct batch *batch, int layer)
 {
-    const struct task *task = argument;
-    struct backend *b = task->backend;
+    const struct tiling *t = b->model->config.sliding[layer] ? &b->sliding : &b->full;
+    struct task task = {b, batch, layer, t};
     int n_kv = b->model->config.n_kv_head;
-    for (int round = 0; round < task->n_round; round++) {
-        const struct query_tile *tile = b->tile + (round ? b->round_end[round - 1] : 0);
-        int units = (int)(b->tile + b->round_end[round] - tile) * n_kv;
+    for (int round = 0; round < t->n_round; round++) {
+        const struct query_tile *tile = t->tile + (round ? t->round_end[round - 1] : 0);
+        int n = (int)(t->tile + t->round_end[round] - tile), units = n * n_kv;
         if (round > 0)
-            pool_barrier(b->pool);
-        for (int unit, end; pool_next(b->pool, units, 4, &unit, &end);)
-            for (; unit < end; unit++)
-                store_tile(b, task->layer, &tile[unit / n_kv], unit % n_kv);
-        pool_barrier(b->pool);
-        if (task->split)
-            split_work(task, worker);
+            store_round(&task, tile, n);
+        if (t->chunks)
+            for (int unit, end; pool_next(b->pool, units * t->chunks, 1, &unit, &end);)
+                split_chunk(&task, worker, unit / t->chunks / n_kv, unit / t->chunks % n_kv, unit % t->chunks);
         else /* the last first: late rows see most keys */
             for (int unit, end; pool_next(b->pool, units, 1, &unit, &end);)
-                attend_tile(task, worker, &tile[(units - end) / n_kv], (units - end) % n_kv);
+                attend_tile(&task, worker, &tile[(units - end) / n_kv], (units - end) % n_kv);
+        pool_barrier(b->pool);
     }
 }
 
-/* Cuts the batch into tiles, round by round. A round is all rows of a full layer, or at most `window` rows of each
- * sequence of a sliding one, so that a ring never loses a key that is still to be seen. */
-static int cut_tiles(struct backend *b, const struct batch *batch, int layer)
+static void cut_tiles(const struct backend *b, const struct batch *batch, int limit, struct tiling *t)
 {
-    const struct model_config *c = &b->model->config;
-    int rows = QUERY_VECTORS / group_size(b) > 0 ? QUERY_VECTORS / group_size(b) : 1;
-    int limit = c->sliding[layer] ? c->window : batch->n_row, n = 0, rounds = 0;
-    for (bool more = true; more; rounds++) {
+    int rows = QUERY_VECTORS / group_size(b) > 0 ? QUERY_VECTORS / group_size(b) : 1, n = 0;
+    t->n_round = 0;
+    for (bool more = true; more; t->n_round++) {
         more = false;
         for (int i = 0; i < batch->n_sequence; i++) {
             const struct batch_sequence *s = &batch->sequence[i];
-            int begin = rounds * limit, end = s->n_row - begin > limit ? begin + limit : s->n_row;
+            int begin = t->n_round * limit, end = s->n_row - begin > limit ? begin + limit : s->n_row;
             for (int row = begin; row < end; row += rows)
-                b->tile[n++] = (struct query_tile){s, s->first_row + row, end - row < rows ? end - row : rows};
+                t->tile[n++] = (struct query_tile){s, s->first_row + row, end - row < rows ? end - row : rows};
             more = more || end < s->n_row;
         }
-        b->round_end[rounds] = n;
+        t->round_end[t->n_round] = n;
     }
-    return rounds;
 }
 
-void cpu_attend(struct backend *b, const struct batch *batch, int layer)
+/* The number of chunks, if there is more than one and the full layers are to be shared out by it. */
+static int split_chunks(const struct backend *b, const struct batch *batch)
 {
-    const struct model_config *c = &b->model->config;
-    struct task task = {.backend = b, .batch = batch, .layer = layer};
-    task.n_round = cut_tiles(b, batch, layer);
-    int tiles = task.n_round ? b->round_end[0] : 0;
-    if (!c->sliding[layer] && tiles * c->n_kv_head < 4 * pool_threads(b->pool)) {
-        for (int row = 0; row < batch->n_row; row++)
-            if (batch->position[row] / KEY_CHUNK + 1 > task.chunks)
-                task.chunks = batch->position[row] / KEY_CHUNK + 1;
-        task.split = task.chunks > 1 && (int64_t)task.chunks * batch->n_row <= b->partial_chunks;
-    }
-    pool_run(b->pool, attend_work, &task);
+    int chunks = 1;
+    if (b->full.round_end[0] * b->model->config.n_kv_head >= 4 * pool_threads(b->pool))
+        return 0;
+    for (int row = 0; row < batch->n_row; row++)
+        if (batch->position[row] / KEY_CHUNK + 1 > chunks)
+            chunks = batch->position[row] / KEY_CHUNK + 1;
+    return chunks > 1 && (int64_t)chunks * batch->n_row <= b->partial_chunks ? chunks : 0;
+}
+
+void attend_plan(struct backend *b, const struct batch *batch)
+{
+    for (int i = 0; i < batch->n_sequence; i++)
+        for (int row = 0; row < batch->sequence[i].n_row; row++)
+            b->sequence_of[batch->sequence[i].first_row + row] = &batch->sequence[i];
+    cut_tiles(b, batch, batch->n_row, &b->full);
+    cut_tiles(b, batch, b->model->config.window, &b->sliding);
+    b->full.chunks = split_chunks(b, batch);
 }

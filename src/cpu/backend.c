@@ -40,22 +40,33 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+static void place_tiling(struct layout *l, struct tiling *tiling, size_t rows)
+{
+    tiling->tile = place(l, sizeof *tiling->tile, rows, 1);
+    tiling->round_end = place(l, sizeof *tiling->round_end, rows, 1);
+}
+
 static void place_activations(struct layout *l, struct backend *b)
 {
     const struct model_config *c = &b->model->config;
     size_t rows = b->max_rows, d = c->d_model, heads = (size_t)c->n_head * c->head_dim;
     size_t slots = rows * c->n_active, half = (size_t)c->head_dim / 2, tall = larger(rows, b->max_outputs);
     b->x = place(l, sizeof *b->x, rows, d);
-    b->normed = place(l, sizeof *b->normed, tall, d);
     b->cosine = place(l, sizeof *b->cosine, rows, half);
     b->sine = place(l, sizeof *b->sine, rows, half);
     b->qkv = place(l, sizeof *b->qkv, rows, heads + (size_t)2 * c->n_kv_head * c->head_dim);
-    b->attended = place(l, sizeof *b->attended, rows, heads);
-    place_panel(l, &b->rows, tall, larger(d, heads));
-    b->tile = place(l, sizeof *b->tile, rows, 1);
-    b->round_end = place(l, sizeof *b->round_end, rows, 1);
+    place_panel(l, &b->rows, tall, d);
+    b->rows.x = place(l, sizeof *b->rows.x, tall, d);
+    place_panel(l, &b->attended, rows, heads);
+    b->attended.x = place(l, sizeof *b->attended.x, rows, heads);
+    b->sequence_of = place(l, sizeof *b->sequence_of, rows, 1);
+    place_tiling(l, &b->full, rows);
+    place_tiling(l, &b->sliding, rows);
     b->partial = place(l, sizeof *b->partial, b->partial_chunks, (size_t)c->n_head * (c->head_dim + 2));
-    b->router_logit = place(l, sizeof *b->router_logit, rows, c->n_expert);
+    b->chunks_done = place(l, sizeof *b->chunks_done, rows, c->n_kv_head);
+    b->router_sum = place(l, sizeof *b->router_sum, larger(rows, FEW_ROWS * ((d + SEGMENT - 1) / SEGMENT)),
+                          (size_t)group_count(c->n_expert) * LANES);
+    b->router_logit = place(l, sizeof *b->router_logit, c->n_expert, 1);
     b->chosen = place(l, sizeof *b->chosen, slots, 1);
     b->weight = place(l, sizeof *b->weight, slots, 1);
     b->place = place(l, sizeof *b->place, slots, 1);
@@ -77,7 +88,9 @@ static void place_scratch(struct layout *l, const struct backend *b, struct scra
     const struct model_config *c = &b->model->config;
     size_t m = b->vectors, d = c->head_dim;
     size_t columns = larger((size_t)b->max_rows * c->n_active, b->max_outputs);
-    s->sum = place(l, sizeof *s->sum, columns, (size_t)UNIT_GROUPS * LANES);
+    s->sum = place(l, sizeof *s->sum, columns, (size_t)larger(UNIT_GROUPS, head_groups(c)) * LANES);
+    place_panel(l, &s->few, FEW_ROWS, c->d_model);
+    s->few.x = place(l, sizeof *s->few.x, FEW_ROWS, c->d_model);
     s->query = place(l, sizeof *s->query, m, d);
     s->score = place(l, sizeof *s->score, m, KEY_CHUNK);
     s->chunk = place(l, sizeof *s->chunk, m, d);
@@ -108,6 +121,7 @@ static goss_status open_memory(struct backend *b, goss_error *error)
     if (status)
         return status;
     place_activations(&layout, b);
+    memset(b->chunks_done, 0, sizeof *b->chunks_done * (size_t)b->max_rows * b->model->config.n_kv_head);
     int threads = pool_threads(b->pool);
     b->scratch = calloc((size_t)threads, sizeof *b->scratch);
     if (!b->scratch)
@@ -188,6 +202,11 @@ static goss_status cpu_open(struct backend **out, const struct model *model, con
     return GOSS_OK;
 }
 
+static void cpu_run(struct backend *b, void (*stages)(void *argument, int worker), void *argument)
+{
+    pool_run(b->pool, stages, argument);
+}
+
 static const char *cpu_isa(const struct backend *b)
 {
     return b->kernels->name;
@@ -199,6 +218,7 @@ const struct backend_table cpu_backend = {
     .close = cpu_close,
     .isa = cpu_isa,
     .kv_bytes = cpu_kv_bytes,
+    .run = cpu_run,
     .embed = cpu_embed,
     .attn_in = cpu_attn_in,
     .attend = cpu_attend,

@@ -3,11 +3,13 @@
 
 #include "base/fmath.h"
 #include "cpu/state.h"
+#include "weights/tile.h"
 
 struct task {
     struct backend *backend;
     const struct layer *layer;
     int n_row;
+    struct panel rows; /* normed */
 };
 
 enum { ROUTER_ROWS = 16 /* rows of the batch in one unit of router work */ };
@@ -35,38 +37,55 @@ static void choose(const float *logit, int n_expert, int n_active, int *chosen, 
         weight[s] = weight[s] / sum;
 }
 
-/* Router logits of rows [row, row + n) for one unit of row groups. */
-static void router_logits(struct backend *b, int worker, const struct layer *layer, int row, int n, int first, int end)
+/* The router is shared out by row groups; for few rows by segments, too, since it would keep few workers busy. */
+static int router_segments(const struct task *task)
 {
-    int n_expert = b->model->config.n_expert, d = b->model->config.d_model;
-    struct slab slab = slab_of(&layer->router, 0, first, end - first);
-    struct panel panel = {.n = n, .cols = d, .x = b->normed + (size_t)row * d};
-    float *sum = b->scratch[worker].sum;
-    kernels_product(b->kernels, &layer->router)(&slab, &panel, sum);
-    for (int t = 0; t < n; t++)
-        for (int e = first * LANES; e < end * LANES && e < n_expert; e++)
-            b->router_logit[(size_t)(row + t) * n_expert + e] =
-                sum[(size_t)t * (end - first) * LANES + e - first * LANES] + layer->router_bias[e];
+    return task->n_row <= FEW_ROWS ? (task->rows.cols + SEGMENT - 1) / SEGMENT : 1;
 }
 
-static void route_work(void *argument, int worker)
+static int router_rows(const struct task *task)
 {
-    const struct task *task = argument;
+    return task->n_row <= FEW_ROWS ? 1 : ROUTER_ROWS;
+}
+
+/* Where the sums of one row and segment are. */
+static float *router_sum(const struct task *task, int row, int segment)
+{
+    const struct backend *b = task->backend;
+    size_t width = (size_t)group_count(b->model->config.n_expert) * LANES;
+    return b->router_sum + ((size_t)row * router_segments(task) + segment) * width;
+}
+
+static void router_unit(const struct task *task, int worker, int unit)
+{
     struct backend *b = task->backend;
-    const struct model_config *c = &b->model->config;
-    int d = c->d_model, n = task->n_row;
-    for (int row, end; pool_next(b->pool, n, 1, &row, &end);)
-        b->kernels->rms_norm(b->x + (size_t)row * d, task->layer->mlp_norm, d, c->rms_eps, b->normed + (size_t)row * d);
-    pool_barrier(b->pool);
-    int groups = group_count(c->n_expert), parts = (n + ROUTER_ROWS - 1) / ROUTER_ROWS;
-    for (int unit, end; pool_next(b->pool, groups * parts, 1, &unit, &end);) {
-        int row = unit / groups * ROUTER_ROWS, group = unit % groups;
-        router_logits(b, worker, task->layer, row, n - row < ROUTER_ROWS ? n - row : ROUTER_ROWS, group, group + 1);
-    }
-    pool_barrier(b->pool);
-    for (int row, end; pool_next(b->pool, n, 1, &row, &end);)
-        choose(b->router_logit + (size_t)row * c->n_expert, c->n_expert, c->n_active,
-               b->chosen + (size_t)row * c->n_active, b->weight + (size_t)row * c->n_active);
+    const struct matrix *router = &task->layer->router;
+    int groups = group_count(b->model->config.n_expert), segments = router_segments(task);
+    int group = unit % groups, segment = unit / groups % segments, row = unit / groups / segments * router_rows(task);
+    int n = task->n_row - row < router_rows(task) ? task->n_row - row : router_rows(task);
+    int first = segment * SEGMENT,
+        cols = segments > 1 && router->cols - first > SEGMENT ? SEGMENT : router->cols - first;
+    struct slab slab = slab_of(router, 0, group, 1);
+    slab.quants += tile_quant_bytes(router->type, TILE_ROWS, first);
+    slab.cols = cols;
+    struct panel panel = {.n = n, .cols = cols, .x = task->rows.x + (size_t)row * router->cols + first};
+    float *sum = b->scratch[worker].sum;
+    kernels_product(b->kernels, router)(&slab, &panel, sum);
+    for (int t = 0; t < n; t++)
+        memcpy(router_sum(task, row + t, segment) + (size_t)group * LANES, sum + (size_t)t * LANES,
+               LANES * sizeof *sum);
+}
+
+/* Joins the segments in order: the logits of one row. */
+static void router_logits(const struct task *task, int row, float *logit)
+{
+    int n = task->backend->model->config.n_expert;
+    memcpy(logit, router_sum(task, row, 0), n * sizeof *logit);
+    for (int s = 1; s < router_segments(task); s++)
+        for (int e = 0; e < n; e++)
+            logit[e] = logit[e] + router_sum(task, row, s)[e];
+    for (int e = 0; e < n; e++)
+        logit[e] = logit[e] + task->layer->router_bias[e];
 }
 
 /* Counting sort of the slots by expert, rows in order within each. */
@@ -90,10 +109,29 @@ static void sort_slots(struct backend *b, int n_row)
     first[0] = 0;
 }
 
-void cpu_route(struct backend *b, const struct batch *batch, int layer)
+/* What is too little to share out: every row's choice, and the order of the slots. */
+static void settle(void *argument)
 {
-    pool_run(b->pool, route_work, &(struct task){b, &b->model->layers[layer], batch->n_row});
-    sort_slots(b, batch->n_row);
+    const struct task *task = argument;
+    struct backend *b = task->backend;
+    int n_expert = b->model->config.n_expert, k = b->model->config.n_active;
+    for (int row = 0; row < task->n_row; row++) {
+        router_logits(task, row, b->router_logit);
+        choose(b->router_logit, n_expert, k, b->chosen + (size_t)row * k, b->weight + (size_t)row * k);
+    }
+    sort_slots(b, task->n_row);
+}
+
+void cpu_route(struct backend *b, int worker, const struct batch *batch, int layer)
+{
+    const struct layer *l = &b->model->layers[layer];
+    struct task task = {b, l, batch->n_row,
+                        normed_rows(b, worker, NULL, batch->n_row, l->mlp_norm, is_integer(&l->gate_up))};
+    int parts = (batch->n_row + router_rows(&task) - 1) / router_rows(&task);
+    int units = group_count(b->model->config.n_expert) * router_segments(&task) * parts;
+    for (int unit, end; pool_next(b->pool, units, 1, &unit, &end);)
+        router_unit(&task, worker, unit);
+    pool_barrier_once(b->pool, settle, &task);
 }
 
 static struct panel expert_panel(const struct backend *b, const struct panel *all, int expert, int cols)
@@ -101,25 +139,39 @@ static struct panel expert_panel(const struct backend *b, const struct panel *al
     return panel_part(all, b->expert_first[expert], b->expert_first[expert + 1] - b->expert_first[expert], cols);
 }
 
-/* The input of place `place` goes into its expert's panel. */
-static void fill_in(struct backend *b, const struct task *task, int row, int slot)
+/* The right-hand side of an expert's first product. A lone row is that of all its experts. */
+static struct panel expert_input(const struct task *task, int expert)
 {
-    const struct model_config *c = &b->model->config;
-    int expert = b->chosen[(size_t)row * c->n_active + slot], place = b->place[(size_t)row * c->n_active + slot];
-    const float *x = b->normed + (size_t)row * c->d_model;
-    struct panel panel = expert_panel(b, &b->in, expert, c->d_model);
-    if (is_integer(&task->layer->gate_up))
-        b->kernels->quantise(x, c->d_model / BLOCK, &panel, 0, place - b->expert_first[expert]);
-    else
-        memcpy(b->in.x + (size_t)place * c->d_model, x, (size_t)c->d_model * sizeof *x);
+    return task->n_row == 1 ? task->rows : expert_panel(task->backend, &task->backend->in, expert, task->rows.cols);
+}
+
+/* The row of one slot goes into its expert's panel. */
+static void fill_in(const struct task *task, int slot)
+{
+    struct backend *b = task->backend;
+    const struct panel *rows = &task->rows;
+    int expert = b->chosen[slot], row = slot / b->model->config.n_active,
+        column = b->place[slot] - b->expert_first[expert];
+    struct panel in = expert_input(task, expert);
+    if (!is_integer(&task->layer->gate_up)) {
+        memcpy(in.x + (size_t)column * in.cols, rows->x + (size_t)row * in.cols, (size_t)in.cols * sizeof *in.x);
+        return;
+    }
+    for (int block = 0; block < in.cols / BLOCK; block++) {
+        size_t from = (size_t)block * rows->n + row, to = (size_t)block * in.n + column;
+        memcpy(in.q + to * BLOCK, rows->q + from * BLOCK, BLOCK);
+        in.scale[to] = rows->scale[from];
+        in.offset[to] = rows->offset[from];
+    }
 }
 
 /* 32 hidden values of one expert, for all its columns: two groups of gate and two of up. */
-static void gate_up_block(struct backend *b, int worker, const struct task *task, int expert, int block)
+static void gate_up_block(const struct task *task, int worker, int expert, int block)
 {
+    struct backend *b = task->backend;
     const struct model_config *c = &b->model->config;
     const struct matrix *w = &task->layer->gate_up;
-    struct panel in = expert_panel(b, &b->in, expert, c->d_model);
+    struct panel in = expert_input(task, expert);
     struct panel out = expert_panel(b, &b->hidden, expert, c->d_ff);
     struct slab slab = slab_of(w, expert, 4 * block, 4);
     const float *bias = task->layer->gate_up_bias + (size_t)expert * 2 * c->d_ff + (size_t)block * 2 * BLOCK;
@@ -136,8 +188,9 @@ static void gate_up_block(struct backend *b, int worker, const struct task *task
 }
 
 /* Row groups [first, end) of the second product for all experts; then every row of the batch sums its slots. */
-static void down_rows(struct backend *b, int worker, const struct task *task, int first, int end)
+static void down_rows(const struct task *task, int worker, int first, int end)
 {
+    struct backend *b = task->backend;
     const struct model_config *c = &b->model->config;
     const struct matrix *w = &task->layer->down;
     int base = first * LANES, n = (end - first) * LANES, k = c->n_active;
@@ -161,24 +214,21 @@ static void down_rows(struct backend *b, int worker, const struct task *task, in
     }
 }
 
-static void experts_work(void *argument, int worker)
+void cpu_experts(struct backend *b, int worker, const struct batch *batch, int layer)
 {
-    const struct task *task = argument;
-    struct backend *b = task->backend;
     const struct model_config *c = &b->model->config;
-    for (int i, end; pool_next(b->pool, task->n_row * c->n_active, 1, &i, &end);)
-        fill_in(b, task, i / c->n_active, i % c->n_active);
-    pool_barrier(b->pool);
+    struct task task = {b, &b->model->layers[layer], batch->n_row, rows_panel(b, worker, batch->n_row)};
+    if (batch->n_row > 1) {
+        for (int slot, end; pool_next(b->pool, batch->n_row * c->n_active, 1, &slot, &end);)
+            fill_in(&task, slot);
+        pool_barrier(b->pool);
+    }
     int blocks = c->d_ff / BLOCK;
     for (int unit, end; pool_next(b->pool, b->n_active * blocks, 1, &unit, &end);)
-        gate_up_block(b, worker, task, b->active[unit / blocks], unit % blocks);
+        gate_up_block(&task, worker, b->active[unit / blocks], unit % blocks);
     pool_barrier(b->pool);
     int groups = c->d_model / LANES, grain = unit_groups(b, groups);
     for (int first, end; pool_next(b->pool, groups, grain, &first, &end);)
-        down_rows(b, worker, task, first, end);
-}
-
-void cpu_experts(struct backend *b, const struct batch *batch, int layer)
-{
-    pool_run(b->pool, experts_work, &(struct task){b, &b->model->layers[layer], batch->n_row});
+        down_rows(&task, worker, first, end);
+    pool_barrier(b->pool);
 }

@@ -11,6 +11,9 @@ struct task {
     int layer;
 };
 
+/* What becomes of a product: sum[column][n] are its rows base .. base + n - 1. */
+typedef void epilogue(const struct task *task, int base, int n, const float *sum);
+
 struct panel panel_part(const struct panel *all, int first, int n, int cols)
 {
     size_t blocks = (size_t)cols / BLOCK, at = first * blocks;
@@ -63,127 +66,119 @@ static void embed_row(struct backend *b, int token, float *x)
     }
 }
 
-static void embed_work(void *argument, int worker)
+static void plan(void *argument)
 {
     const struct task *task = argument;
-    struct backend *b = task->backend;
+    attend_plan(task->backend, task->batch);
+}
+
+void cpu_embed(struct backend *b, int worker, const struct batch *batch)
+{
     (void)worker;
-    for (int row, end; pool_next(b->pool, task->batch->n_row, 1, &row, &end);) {
-        embed_row(b, task->batch->token[row], b->x + (size_t)row * b->model->config.d_model);
-        rope_table(&b->rope, task->batch->position[row], b->cosine + (size_t)row * b->rope.half,
+    for (int row, end; pool_next(b->pool, batch->n_row, 1, &row, &end);) {
+        embed_row(b, batch->token[row], b->x + (size_t)row * b->model->config.d_model);
+        rope_table(&b->rope, batch->position[row], b->cosine + (size_t)row * b->rope.half,
                    b->sine + (size_t)row * b->rope.half);
     }
+    pool_barrier_once(b->pool, plan, &(struct task){b, batch, 0});
 }
 
-void cpu_embed(struct backend *b, const struct batch *batch)
+struct panel rows_panel(const struct backend *b, int worker, int n)
 {
-    pool_run(b->pool, embed_work, &(struct task){b, batch, 0});
+    return panel_part(n <= FEW_ROWS ? &b->scratch[worker].few : &b->rows, 0, n, b->model->config.d_model);
 }
 
-/* n rows of source as the right-hand side of a product with `matrix`; its quantised planes are still to be filled. */
-static struct panel panel_of_rows(struct backend *b, const struct matrix *matrix, float *source, int n)
+struct panel normed_rows(struct backend *b, int worker, const int32_t *row, int n, const float *gain, bool quantised)
 {
-    struct panel panel = panel_part(&b->rows, 0, n, matrix->cols);
-    panel.x = source;
+    struct panel panel = rows_panel(b, worker, n);
+    int d = panel.cols;
+    bool own = n <= FEW_ROWS;
+    for (int i = 0, end = n; own ? i < n : pool_next(b->pool, n, 1, &i, &end); i++) {
+        float *y = panel.x + (size_t)i * d;
+        b->kernels->rms_norm(b->x + (size_t)(row ? row[i] : i) * d, gain, d, b->model->config.rms_eps, y);
+        if (quantised)
+            b->kernels->quantise(y, d / BLOCK, &panel, 0, i);
+    }
+    if (!own)
+        pool_barrier(b->pool);
     return panel;
 }
 
-/* out[column][row] = product + bias, or += with residual; row < matrix->rows only. */
-static void product_rows(struct backend *b, int worker, const struct matrix *matrix, const struct panel *panel,
-                         const float *bias, bool residual, float *out)
+static void product_rows(const struct task *task, int worker, const struct matrix *matrix, const struct panel *panel,
+                         int unit, epilogue *finish)
 {
-    int groups = group_count(matrix->rows), unit = unit_groups(b, groups);
+    struct backend *b = task->backend;
     product_fn *product = kernels_product(b->kernels, matrix);
     float *sum = b->scratch[worker].sum;
-    for (int first, end; pool_next(b->pool, groups, unit, &first, &end);) {
+    for (int first, end; pool_next(b->pool, group_count(matrix->rows), unit, &first, &end);) {
         struct slab slab = slab_of(matrix, 0, first, end - first);
         product(&slab, panel, sum);
-        int base = first * LANES, n = (end - first) * LANES, valid = matrix->rows - base < n ? matrix->rows - base : n;
-        for (int t = 0; t < panel->n; t++) {
-            const float *s = sum + (size_t)t * n;
-            float *o = out + (size_t)t * matrix->rows + base;
-            if (residual)
-                for (int i = 0; i < valid; i++)
-                    o[i] = o[i] + (s[i] + bias[base + i]);
-            else if (bias)
-                for (int i = 0; i < valid; i++)
-                    o[i] = s[i] + bias[base + i];
-            else
-                memcpy(o, s, (size_t)valid * sizeof *o);
-        }
+        finish(task, first * LANES, (end - first) * LANES, sum);
     }
+    pool_barrier(b->pool);
 }
 
-static void attn_in_work(void *argument, int worker)
+/* Whole heads: bias, RoPE for queries and keys; the keys and values of the first round go into the cache. */
+static void finish_heads(const struct task *task, int base, int n, const float *sum)
 {
-    const struct task *task = argument;
     struct backend *b = task->backend;
     const struct model_config *c = &b->model->config;
     const struct layer *layer = &b->model->layers[task->layer];
-    int n = task->batch->n_row, d = c->d_model, heads = c->n_head + c->n_kv_head;
-    struct panel panel = panel_of_rows(b, &layer->qkv, b->normed, n);
-    for (int row, end; pool_next(b->pool, n, 1, &row, &end);) {
-        float *y = b->normed + (size_t)row * d;
-        b->kernels->rms_norm(b->x + (size_t)row * d, layer->attn_norm, d, c->rms_eps, y);
-        if (is_integer(&layer->qkv))
-            b->kernels->quantise(y, d / BLOCK, &panel, 0, row);
+    int d = c->head_dim, half = b->rope.half, first = base / d, end = (base + n) / d;
+    for (int row = 0; row < task->batch->n_row; row++) {
+        float *out = b->qkv + (size_t)row * layer->qkv.rows + base;
+        for (int i = 0; i < n; i++)
+            out[i] = sum[(size_t)row * n + i] + layer->qkv_bias[base + i];
+        for (int head = first; head < end && head < c->n_head + c->n_kv_head; head++)
+            b->kernels->rotate(out + (size_t)(head - first) * d, b->cosine + (size_t)row * half,
+                               b->sine + (size_t)row * half, half);
+        if (row - b->sequence_of[row]->first_row < round_rows(b, task->layer))
+            for (int head = first < c->n_head ? c->n_head : first; head < end; head++)
+                attend_store(b, task->layer, row, head);
     }
-    pool_barrier(b->pool);
-    product_rows(b, worker, &layer->qkv, &panel, layer->qkv_bias, false, b->qkv);
-    pool_barrier(b->pool);
-    for (int unit, end; pool_next(b->pool, n * heads, 8, &unit, &end);)
-        for (; unit < end; unit++) {
-            int row = unit / heads, head = unit % heads;
-            b->kernels->rotate(b->qkv + (size_t)row * layer->qkv.rows + (size_t)head * c->head_dim,
-                               b->cosine + (size_t)row * b->rope.half, b->sine + (size_t)row * b->rope.half,
-                               b->rope.half);
-        }
 }
 
-void cpu_attn_in(struct backend *b, const struct batch *batch, int layer)
+void cpu_attn_in(struct backend *b, int worker, const struct batch *batch, int layer)
 {
-    pool_run(b->pool, attn_in_work, &(struct task){b, batch, layer});
+    const struct layer *l = &b->model->layers[layer];
+    struct task task = {b, batch, layer};
+    struct panel panel = normed_rows(b, worker, NULL, batch->n_row, l->attn_norm, is_integer(&l->qkv));
+    product_rows(&task, worker, &l->qkv, &panel, head_groups(&b->model->config), finish_heads);
 }
 
-static void attn_out_work(void *argument, int worker)
+static void finish_residual(const struct task *task, int base, int n, const float *sum)
 {
-    const struct task *task = argument;
     struct backend *b = task->backend;
-    const struct layer *layer = &b->model->layers[task->layer];
-    int n = task->batch->n_row, width = layer->attn_out.cols;
-    struct panel panel = panel_of_rows(b, &layer->attn_out, b->attended, n);
-    if (is_integer(&layer->attn_out)) {
-        for (int row, end; pool_next(b->pool, n, 1, &row, &end);)
-            b->kernels->quantise(b->attended + (size_t)row * width, width / BLOCK, &panel, 0, row);
-        pool_barrier(b->pool);
+    const float *bias = b->model->layers[task->layer].attn_out_bias + base;
+    for (int row = 0; row < task->batch->n_row; row++) {
+        float *x = b->x + (size_t)row * b->model->config.d_model + base;
+        for (int i = 0; i < n; i++)
+            x[i] = x[i] + (sum[(size_t)row * n + i] + bias[i]);
     }
-    product_rows(b, worker, &layer->attn_out, &panel, layer->attn_out_bias, true, b->x);
 }
 
-void cpu_attn_out(struct backend *b, const struct batch *batch, int layer)
+void cpu_attn_out(struct backend *b, int worker, const struct batch *batch, int layer)
 {
-    pool_run(b->pool, attn_out_work, &(struct task){b, batch, layer});
+    const struct matrix *matrix = &b->model->layers[layer].attn_out;
+    struct panel panel = panel_part(&b->attended, 0, batch->n_row, matrix->cols);
+    product_rows(&(struct task){b, batch, layer}, worker, matrix, &panel, unit_groups(b, group_count(matrix->rows)),
+                 finish_residual);
 }
 
-static void unembed_work(void *argument, int worker)
+static void finish_logits(const struct task *task, int base, int n, const float *sum)
 {
-    const struct task *task = argument;
-    struct backend *b = task->backend;
+    int n_vocab = task->backend->model->config.n_vocab, valid = n_vocab - base < n ? n_vocab - base : n;
+    for (int i = 0; i < task->batch->n_output; i++)
+        memcpy(task->batch->logits + (size_t)i * n_vocab + base, sum + (size_t)i * n, (size_t)valid * sizeof *sum);
+}
+
+void cpu_unembed(struct backend *b, int worker, const struct batch *batch)
+{
     const struct model *m = b->model;
-    int n = task->batch->n_output, d = m->config.d_model;
-    struct panel panel = panel_of_rows(b, &m->head, b->normed, n);
-    for (int i, end; pool_next(b->pool, n, 1, &i, &end);) {
-        float *y = b->normed + (size_t)i * d;
-        b->kernels->rms_norm(b->x + (size_t)task->batch->output_row[i] * d, m->final_norm, d, m->config.rms_eps, y);
-        if (is_integer(&m->head))
-            b->kernels->quantise(y, d / BLOCK, &panel, 0, i);
-    }
-    pool_barrier(b->pool);
-    product_rows(b, worker, &m->head, &panel, NULL, false, task->batch->logits);
-}
-
-void cpu_unembed(struct backend *b, const struct batch *batch)
-{
-    if (batch->n_output > 0)
-        pool_run(b->pool, unembed_work, &(struct task){b, batch, 0});
+    if (batch->n_output == 0)
+        return;
+    struct panel panel =
+        normed_rows(b, worker, batch->output_row, batch->n_output, m->final_norm, is_integer(&m->head));
+    product_rows(&(struct task){b, batch, 0}, worker, &m->head, &panel, unit_groups(b, group_count(m->head.rows)),
+                 finish_logits);
 }

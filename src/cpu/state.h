@@ -2,14 +2,17 @@
 #ifndef CPU_STATE_H
 #define CPU_STATE_H
 
+#include <stdatomic.h>
+
 #include "base/pool.h"
 #include "cpu/kernels.h"
 #include "model/backend.h"
 #include "model/rope.h"
 
 enum {
-    UNIT_GROUPS = 4,   /* most row groups that a worker takes at once */
-    QUERY_VECTORS = 32 /* query vectors (rows x heads of one key head) that attention handles together */
+    UNIT_GROUPS = 4,    /* most row groups that a worker takes at once */
+    QUERY_VECTORS = 32, /* query vectors (rows x heads of one key head) that attention handles together */
+    FEW_ROWS = 2        /* up to here every worker norms all rows for itself, which takes no longer than to meet */
 };
 
 /* Keys and values as f16. Every tile of 16 positions of one layer and key head is 2 * 16 * head_dim halves: the keys
@@ -25,7 +28,8 @@ struct kv {
 
 /* One worker's own memory. */
 struct scratch {
-    float *sum;                     /* [max_rows * n_active][UNIT_GROUPS * 16]: products before their epilogue */
+    float *sum;                     /* [columns][16 * groups at once]: products before their epilogue */
+    struct panel few;               /* up to FEW_ROWS normed rows */
     float *query;                   /* [head_dim][vectors] */
     float *score;                   /* [vectors][KEY_CHUNK] */
     float *chunk;                   /* [vectors][head_dim]: values of one chunk */
@@ -41,6 +45,15 @@ struct query_tile {
     int first_row, n_row;
 };
 
+/* How attention shares out a batch on the layers of one kind. A round is all rows of full layers, or at most `window`
+ * rows of each sequence on sliding ones, so that a ring never loses a key that is still to be seen. */
+struct tiling {
+    struct query_tile *tile; /* [max_rows], in rounds */
+    int *round_end;          /* [max_rows] index past the last tile of each round */
+    int n_round;
+    int chunks; /* 0, or the most chunks that a row sees: the units of work are single chunks */
+};
+
 struct backend {
     const struct model *model;
     const struct kernels *kernels;
@@ -51,19 +64,20 @@ struct backend {
     int vectors;             /* capacity of a scratch in query vectors */
     struct scratch *scratch; /* [threads] */
 
-    float *x;                /* [max_rows][d_model] residual stream */
-    float *normed;           /* [max_rows][d_model] */
-    float *cosine, *sine;    /* [max_rows][head_dim / 2] */
-    float *qkv;              /* [max_rows][rows of qkv] */
-    float *attended;         /* [max_rows][n_head * head_dim] */
-    struct panel rows;       /* quantised rows, columns in order of row; storage for max_rows */
-    struct query_tile *tile; /* [max_rows], in rounds */
-    int *round_end;          /* [max_rows] index past the last tile of each round */
+    float *x;              /* [max_rows][d_model] residual stream */
+    float *cosine, *sine;  /* [max_rows][head_dim / 2] */
+    float *qkv;            /* [max_rows][rows of qkv] */
+    struct panel rows;     /* normed rows, unless they are few */
+    struct panel attended; /* a column of n_head * head_dim values for every row */
 
+    const struct batch_sequence **sequence_of; /* [max_rows] */
+    struct tiling full, sliding;
     float *partial; /* [partial_chunks][n_head][head_dim + 2]: attention split over chunks */
     int64_t partial_chunks;
+    atomic_int *chunks_done; /* [max_rows][n_kv_head] of a tile and key head; 0 between layers */
 
-    float *router_logit;     /* [max_rows][n_expert] */
+    float *router_sum;       /* [rows][segments][n_expert, rounded up to 16] */
+    float *router_logit;     /* [n_expert] of the row that is looked at */
     int *chosen;             /* [max_rows][n_active] experts by slot */
     float *weight;           /* [max_rows][n_active] */
     int *place;              /* [max_rows][n_active] where the slot lies when sorted by expert */
@@ -90,6 +104,13 @@ static inline int group_count(int rows)
     return (rows + LANES - 1) / LANES;
 }
 
+/* Row groups of the least number of whole heads that are worth a unit. */
+static inline int head_groups(const struct model_config *config)
+{
+    int groups = config->head_dim / LANES;
+    return groups < UNIT_GROUPS ? UNIT_GROUPS / groups * groups : groups;
+}
+
 /* Row groups to take at once so that every worker gets several turns. */
 int unit_groups(const struct backend *backend, int groups);
 
@@ -97,14 +118,33 @@ int unit_groups(const struct backend *backend, int groups);
 uint16_t *kv_tile(const struct backend *backend, int layer, const struct batch_sequence *sequence, int kv_head,
                   int position);
 
+/* Where n normed rows are, or are to be: the worker's own or everybody's. */
+struct panel rows_panel(const struct backend *backend, int worker, int n);
+
+/* Fills rows_panel: column i is the norm of row row[i] of x, or of row i if row is NULL; quantised as well if asked. */
+struct panel normed_rows(struct backend *backend, int worker, const int32_t *row, int n, const float *gain,
+                         bool quantised);
+
+/* Before the first layer: where every row belongs, and how attention is shared out. */
+void attend_plan(struct backend *backend, const struct batch *batch);
+
+/* Puts a row's head of keys or of values, counted behind the query heads, into the cache. */
+void attend_store(struct backend *backend, int layer, int row, int head);
+
+/* Rows of each sequence in one round. */
+static inline int round_rows(const struct backend *backend, int layer)
+{
+    return backend->model->config.sliding[layer] ? backend->model->config.window : INT32_MAX;
+}
+
 /* The stages. */
-void cpu_embed(struct backend *backend, const struct batch *batch);
-void cpu_attn_in(struct backend *backend, const struct batch *batch, int layer);
-void cpu_attend(struct backend *backend, const struct batch *batch, int layer);
-void cpu_attn_out(struct backend *backend, const struct batch *batch, int layer);
-void cpu_route(struct backend *backend, const struct batch *batch, int layer);
-void cpu_experts(struct backend *backend, const struct batch *batch, int layer);
-void cpu_unembed(struct backend *backend, const struct batch *batch);
+void cpu_embed(struct backend *backend, int worker, const struct batch *batch);
+void cpu_attn_in(struct backend *backend, int worker, const struct batch *batch, int layer);
+void cpu_attend(struct backend *backend, int worker, const struct batch *batch, int layer);
+void cpu_attn_out(struct backend *backend, int worker, const struct batch *batch, int layer);
+void cpu_route(struct backend *backend, int worker, const struct batch *batch, int layer);
+void cpu_experts(struct backend *backend, int worker, const struct batch *batch, int layer);
+void cpu_unembed(struct backend *backend, int worker, const struct batch *batch);
 
 /* The KV copies of model/backend.h. */
 goss_status kv_open(struct kv *kv, const struct model_config *config, int pages, int rings, goss_error *error);

@@ -27,13 +27,18 @@ struct backend_table {
     const char *(*isa)(const struct backend *backend); /* what it runs on, for people */
     uint64_t (*kv_bytes)(const struct model_config *config, int pages, int rings);
 
-    void (*embed)(struct backend *, const struct batch *);
-    void (*attn_in)(struct backend *, const struct batch *, int layer);  /* norm, q k v, bias, RoPE */
-    void (*attend)(struct backend *, const struct batch *, int layer);   /* stores k v, then attention with sinks */
-    void (*attn_out)(struct backend *, const struct batch *, int layer); /* projection, bias, residual */
-    void (*route)(struct backend *, const struct batch *, int layer);    /* norm, router, top-k, weights */
-    void (*experts)(struct backend *, const struct batch *, int layer);  /* the chosen experts, residual */
-    void (*unembed)(struct backend *, const struct batch *);             /* final norm, head, for the output rows */
+    /* Calls stages(argument, worker) on every worker at the same time and returns when all have returned. The stages
+     * below are called inside of it, by every worker, in the same order; a stage returns to a worker when its results
+     * are there for all. */
+    void (*run)(struct backend *, void (*stages)(void *argument, int worker), void *argument);
+
+    void (*embed)(struct backend *, int worker, const struct batch *);
+    void (*attn_in)(struct backend *, int worker, const struct batch *, int layer); /* norm, q k v, bias, RoPE, cache */
+    void (*attend)(struct backend *, int worker, const struct batch *, int layer);  /* attention with sinks */
+    void (*attn_out)(struct backend *, int worker, const struct batch *, int layer); /* projection, bias, residual */
+    void (*route)(struct backend *, int worker, const struct batch *, int layer);    /* norm, router, top-k, weights */
+    void (*experts)(struct backend *, int worker, const struct batch *, int layer);  /* the chosen experts, residual */
+    void (*unembed)(struct backend *, int worker, const struct batch *); /* final norm, head, for the output rows */
 
     /* KV copy. A ring snapshot holds what the window layers need to continue at `position` (the last `window`
      * positions before it) and is ring_bytes long; 0 if no layer is sliding. save_ring may ask for any position that

@@ -18,7 +18,7 @@ static const struct {
     {"d_model", offsetof(struct model_config, d_model), 32, MAX_WIDTH},
     {"n_head", offsetof(struct model_config, n_head), 1, 4096},
     {"n_kv_head", offsetof(struct model_config, n_kv_head), 1, 4096},
-    {"head_dim", offsetof(struct model_config, head_dim), 16, 256},
+    {"head_dim", offsetof(struct model_config, head_dim), 32, 256},
     {"d_ff", offsetof(struct model_config, d_ff), 32, MAX_WIDTH},
     {"n_expert", offsetof(struct model_config, n_expert), 1, 4096},
     {"n_active", offsetof(struct model_config, n_active), 1, MODEL_MAX_ACTIVE},
@@ -94,9 +94,7 @@ goss_status model_config_check(const struct model_config *c, const char *file, g
     if (status == GOSS_OK)
         status = multiple_of(file, "d_ff", c->d_ff, 32, error);
     if (status == GOSS_OK)
-        status = multiple_of(file, "head_dim", c->head_dim, 16, error);
-    if (status == GOSS_OK)
-        status = multiple_of(file, "n_head * head_dim", c->n_head * c->head_dim, 32, error);
+        status = multiple_of(file, "head_dim", c->head_dim, 32, error);
     if (status)
         return status;
     if (!(c->rms_eps > 0 && c->rms_eps < 1))

@@ -50,10 +50,48 @@ static void every_item_is_taken_once_in_every_phase(void **state)
     }
 }
 
+struct meetings {
+    struct pool *pool;
+    int n, plain; /* plain: only ever touched by the worker that came last */
+    atomic_int wrong;
+};
+
+static void count_meeting(void *argument)
+{
+    struct meetings *m = argument;
+    m->plain++;
+}
+
+static void meet_work(void *argument, int worker)
+{
+    struct meetings *m = argument;
+    (void)worker;
+    for (int i = 1; i <= m->n; i++) {
+        pool_barrier_once(m->pool, count_meeting, m);
+        if (m->plain != i)
+            atomic_fetch_add(&m->wrong, 1);
+        pool_barrier(m->pool);
+    }
+}
+
+static void the_last_to_come_works_once_before_anyone_goes_on(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 6; threads++) {
+        struct meetings m = {.n = 200};
+        assert_int_equal(pool_open(&m.pool, threads, NULL), GOSS_OK);
+        pool_run(m.pool, meet_work, &m);
+        assert_int_equal(m.plain, 200);
+        assert_int_equal(atomic_load(&m.wrong), 0);
+        pool_close(m.pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_is_taken_once_in_every_phase),
+        cmocka_unit_test(the_last_to_come_works_once_before_anyone_goes_on),
     };
     return cmocka_run_group_tests_name("base.pool", tests, NULL, NULL);
 }

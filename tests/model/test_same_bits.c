@@ -109,7 +109,7 @@ static void every_instruction_set_returns_the_bits_of_the_scalar_code(void **sta
     shapes[1].n_expert = shapes[1].n_active = 1;
     shapes[2].head_dim = 64, shapes[2].n_head = 16, shapes[2].d_model = 576, shapes[2].experts = DTYPE_TILE_Q8;
     shapes[2].window = 128, shapes[2].n_layer = 2;
-    shapes[3].head_dim = 48, shapes[3].n_head = shapes[3].n_kv_head = 2, shapes[3].dense = DTYPE_TILE_BF16;
+    shapes[3].head_dim = 96, shapes[3].n_head = shapes[3].n_kv_head = 2, shapes[3].dense = DTYPE_TILE_BF16;
     shapes[4].last_experts = DTYPE_TILE_BF16;
     for (int i = 0; i < N; i++) {
         struct model *model = toy_model_open(&shapes[i]);

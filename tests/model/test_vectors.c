@@ -218,7 +218,37 @@ static void check_logits(const json_t *want, const float *logits, int n, int n_v
     far->typical = row[n / 2];
 }
 
-/* Runs all ids in one step, stage by stage, as model/forward.c does, looking at the hidden states on the way. */
+struct observed {
+    struct backend *backend;
+    const struct batch *batch;
+    const json_t *json;
+    struct distances *far;
+};
+
+/* As model/forward.c does, and one worker looks at the hidden states on the way: nobody changes them before it has come
+ * to the end of the next stage. */
+static void run_stages(void *argument, int worker)
+{
+    const struct observed *o = argument;
+    struct backend *b = o->backend;
+    cpu_backend.embed(b, worker, o->batch);
+    for (int l = 0; l < b->model->config.n_layer; l++) {
+        cpu_backend.attn_in(b, worker, o->batch, l);
+        cpu_backend.attend(b, worker, o->batch, l);
+        cpu_backend.attn_out(b, worker, o->batch, l);
+        if (worker == 0)
+            check_hidden(b, o->batch, o->json, l, "after_attn", o->far);
+        cpu_backend.route(b, worker, o->batch, l);
+        if (worker == 0)
+            check_choices(b, o->json, l, o->batch->n_row, o->far);
+        cpu_backend.experts(b, worker, o->batch, l);
+        if (worker == 0)
+            check_hidden(b, o->batch, o->json, l, "after_block", o->far);
+    }
+    cpu_backend.unembed(b, worker, o->batch);
+}
+
+/* Runs all ids in one step. */
 static struct distances run_tiny(json_t *json, const struct model *model)
 {
     struct distances far = {0};
@@ -242,18 +272,7 @@ static struct distances run_tiny(json_t *json, const struct model *model)
                           .n_output = n,
                           .output_row = position,
                           .logits = logits};
-    cpu_backend.embed(b, &batch);
-    for (int l = 0; l < model->config.n_layer; l++) {
-        cpu_backend.attn_in(b, &batch, l);
-        cpu_backend.attend(b, &batch, l);
-        cpu_backend.attn_out(b, &batch, l);
-        check_hidden(b, &batch, json, l, "after_attn", &far);
-        cpu_backend.route(b, &batch, l);
-        check_choices(b, json, l, n, &far);
-        cpu_backend.experts(b, &batch, l);
-        check_hidden(b, &batch, json, l, "after_block", &far);
-    }
-    cpu_backend.unembed(b, &batch);
+    cpu_backend.run(b, run_stages, &(struct observed){b, &batch, json, &far});
     check_logits(json_object_get(json, "logits_f32"), logits, n, n_vocab, &far);
     steps_close(&steps);
     free(logits);

@@ -180,24 +180,33 @@ static void check_batch(struct backend *b, const struct batch *batch)
         expect(b, batch->output_row[i] > batch->output_row[i - 1]);
 }
 
-static void fake_embed(struct backend *b, const struct batch *batch)
+static void fake_run(struct backend *b, void (*stages)(void *argument, int worker), void *argument)
 {
+    (void)b;
+    stages(argument, 0);
+}
+
+static void fake_embed(struct backend *b, int worker, const struct batch *batch)
+{
+    (void)worker;
     check_batch(b, batch);
     for (int r = 0; r < batch->n_row; r++)
         b->hidden[r] = first_hidden(batch->token[r], batch->position[r]);
     b->model->counts->rows += (uint64_t)batch->n_row;
 }
 
-static void fake_nothing(struct backend *b, const struct batch *batch, int layer)
+static void fake_nothing(struct backend *b, int worker, const struct batch *batch, int layer)
 {
     (void)b;
+    (void)worker;
     (void)batch;
     (void)layer;
 }
 
-static void fake_attend(struct backend *b, const struct batch *batch, int layer)
+static void fake_attend(struct backend *b, int worker, const struct batch *batch, int layer)
 {
     bool sliding = b->model->model.config.sliding[layer];
+    (void)worker;
     for (int i = 0; i < batch->n_sequence; i++) {
         const struct batch_sequence *s = &batch->sequence[i];
         for (int r = 0; r < s->n_row; r++) {
@@ -222,8 +231,9 @@ static void scripted_logits(const struct fake_model *model, int position, float 
     logits[at >= 0 && at < model->n_script ? model->script[at] : 0] = 100;
 }
 
-static void fake_unembed(struct backend *b, const struct batch *batch)
+static void fake_unembed(struct backend *b, int worker, const struct batch *batch)
 {
+    (void)worker;
     for (int i = 0; i < batch->n_output; i++) {
         int row = batch->output_row[i];
         float *logits = batch->logits + (size_t)i * (size_t)b->model->model.config.n_vocab;
@@ -274,6 +284,7 @@ const struct backend_table fake_backend = {.name = "fake",
                                            .close = fake_close,
                                            .isa = fake_isa,
                                            .kv_bytes = fake_kv_bytes,
+                                           .run = fake_run,
                                            .embed = fake_embed,
                                            .attn_in = fake_nothing,
                                            .attend = fake_attend,
