@@ -67,6 +67,8 @@ static void instruction_sets(struct machine *machine)
         machine->instruction_sets[n++] = "fp16";
     if (has & HWCAP_ASIMDDP)
         machine->instruction_sets[n++] = "dotprod";
+    if (getauxval(AT_HWCAP2) & HWCAP2_I8MM)
+        machine->instruction_sets[n++] = "i8mm";
     machine->instruction_sets[n] = NULL;
 }
 #else

@@ -55,7 +55,7 @@ typedef struct goss_model goss_model;
 typedef struct goss_model_options {
     const char *cache;    /* folder for packed files; NULL: `path` must be a packed file */
     int threads;          /* 0: one per core */
-    const char *isa;      /* the best instruction set to use: "scalar", "avx2", "avx512", "neon"; NULL: any */
+    const char *isa;      /* the best instruction set to use: "scalar", "avx2", "avx512", "neon", "i8mm"; NULL: any */
     int context;          /* most tokens of a prompt with its answer; 0: as many as fit in memory */
     int max_turns;        /* turns computed at the same time; more may be open and wait */
     int chunk;            /* prompt tokens per step */

@@ -46,6 +46,11 @@ static bool has_dot_products(void)
 {
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 }
+
+static bool has_matrix_products(void)
+{
+    return has_dot_products() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+}
 #endif
 
 static const struct entry entries[] = {
@@ -53,6 +58,7 @@ static const struct entry entries[] = {
     {&avx512_kernels, has_avx512},
     {&avx2_kernels, has_avx2},
 #elif defined(__aarch64__)
+    {&i8mm_kernels, has_matrix_products},
     {&neon_kernels, has_dot_products},
 #endif
     {&scalar_kernels, always},

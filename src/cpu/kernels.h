@@ -80,7 +80,7 @@ extern const struct kernels scalar_kernels;
 #if defined(__x86_64__)
 extern const struct kernels avx2_kernels, avx512_kernels;
 #elif defined(__aarch64__)
-extern const struct kernels neon_kernels;
+extern const struct kernels neon_kernels, i8mm_kernels;
 #endif
 
 /* The tables this machine can run, best first: kernels_at(0) is the best, and scalar is the last. NULL past the end. */

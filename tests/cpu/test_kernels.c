@@ -385,9 +385,21 @@ static void a_cap_picks_a_table_that_is_not_above_it(void **state)
     assert_null(k);
 }
 
-int main(void)
+static const char *expected_best;
+
+static void the_best_table_is_the_one_that_this_processor_should_have(void **state)
+{
+    (void)state;
+    if (!expected_best)
+        skip();
+    assert_string_equal(kernels_at(0)->name, expected_best);
+}
+
+/* test_kernels [BEST]: the name of the table that must be the first one here. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_best_table_is_the_one_that_this_processor_should_have),
         cmocka_unit_test(activations_quantise_to_the_same_bits),
         cmocka_unit_test(the_quantised_block_is_the_nearest_one),
         cmocka_unit_test(products_have_the_same_bits_for_every_type_and_shape),
@@ -397,5 +409,6 @@ int main(void)
         cmocka_unit_test(attention_over_a_chunk_has_the_same_bits),
         cmocka_unit_test(a_cap_picks_a_table_that_is_not_above_it),
     };
+    expected_best = argc > 1 ? argv[1] : NULL;
     return cmocka_run_group_tests_name("cpu.kernels", tests, NULL, NULL);
 }
