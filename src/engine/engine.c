@@ -15,6 +15,13 @@ static int at_most(int64_t value, int limit)
     return value < limit ? (int)value : limit;
 }
 
+static goss_status check_lookup(int lookup, goss_error *error)
+{
+    if (lookup >= LOOKUP_OFF && lookup <= LOOKUP_MOST)
+        return GOSS_OK;
+    return error_set(error, GOSS_E_ARGUMENT, "lookup is %d, must be %d to %d", lookup, LOOKUP_OFF, LOOKUP_MOST);
+}
+
 static goss_status check_options(const struct engine_options *o, goss_error *error)
 {
     const struct {
@@ -33,7 +40,7 @@ static goss_status check_options(const struct engine_options *o, goss_error *err
         if (range[i].value < 0 || range[i].value > range[i].most)
             return error_set(error, GOSS_E_ARGUMENT, "%s is %d, must be 0 to %d", range[i].name, range[i].value,
                              range[i].most);
-    return GOSS_OK;
+    return check_lookup(o->lookup, error);
 }
 
 static int pages_for(int positions)
@@ -120,13 +127,15 @@ goss_status engine_open(struct engine **out, const struct model *model, const st
                            model->config.max_context);
         goto fail;
     }
+    int drafts = o->lookup == LOOKUP_OFF ? 0 : DRAFT_ROWS;
+    step_cost_open(&e->cost, &model->config);
     struct sizes sizes = {0};
     if ((status = divide_memory(e, &model->config, &sizes, error)))
         goto fail;
     struct backend_options backend = {.threads = o->threads,
                                       .isa = o->isa,
-                                      .max_rows = o->chunk + o->max_sequences,
-                                      .max_outputs = o->max_sequences + o->score_rows,
+                                      .max_rows = o->chunk + o->max_sequences + drafts,
+                                      .max_outputs = o->max_sequences + o->score_rows + drafts,
                                       .max_sequences = o->max_sequences,
                                       .pages = sizes.pages,
                                       .rings = o->max_sequences};
@@ -150,6 +159,7 @@ static void sequence_free(struct sequence *s)
     free(s->stop);
     free(s->boundary);
     free(s->kv.page);
+    lookup_close(&s->lookup);
     sampler_close(s->sampler);
     free(s);
 }
@@ -225,7 +235,7 @@ static goss_status check_request(const struct engine *e, const struct sequence_r
         return error_set(error, GOSS_E_ARGUMENT, "this engine was opened without rows for scoring");
     if (e->n_waiting >= e->options.max_waiting)
         return error_set(error, GOSS_E_LIMIT, "%d sequences are waiting, no more are taken", e->n_waiting);
-    return GOSS_OK;
+    return check_lookup(r->lookup, error);
 }
 
 /* A copy of n ids with room for `room`; NULL when memory is out. */
@@ -235,6 +245,21 @@ static int32_t *copy_ids(const int32_t *id, int n, int room)
     if (copy && n > 0)
         memcpy(copy, id, (size_t)n * sizeof *copy);
     return copy;
+}
+
+/* A ring forgets nothing that is needed when up to `window` of its last rows are taken back. */
+static goss_status open_lookup(struct sequence *s, int lookup, goss_error *error)
+{
+    struct engine *e = s->engine;
+    lookup = lookup == LOOKUP_AUTO || e->options.lookup == LOOKUP_OFF ? e->options.lookup : lookup;
+    if (lookup == LOOKUP_OFF)
+        return GOSS_OK;
+    s->eager = lookup > 0;
+    s->most_drafts = at_most(s->eager ? lookup : LOOKUP_MOST, e->slack);
+    goss_status status = lookup_open(&s->lookup, s->limit, error);
+    for (int i = 0; !status && i < s->n_prompt; i++)
+        lookup_append(&s->lookup, s->id, i + 1);
+    return status;
 }
 
 goss_status engine_add(struct engine *e, const struct sequence_request *r, struct sequence **out, goss_error *error)
@@ -268,7 +293,8 @@ goss_status engine_add(struct engine *e, const struct sequence_request *r, struc
     for (int i = 0, last = 0; i < r->n_boundary; i++) /* only hints: what is no position in order is left out */
         if (r->boundary[i] > last && r->boundary[i] < r->n_id)
             s->boundary[s->n_boundary++] = last = r->boundary[i];
-    if (!r->score && (status = sampler_open(&s->sampler, &r->sampling, config->n_vocab, error))) {
+    if (!r->score && ((status = sampler_open(&s->sampler, &r->sampling, config->n_vocab, error)) ||
+                      (status = open_lookup(s, r->lookup, error)))) {
         sequence_free(s);
         return status;
     }
@@ -370,8 +396,10 @@ struct engine_stats engine_stats(const struct engine *e)
         .waiting = e->n_waiting,
         .steps = e->n_steps,
         .rows = e->n_rows,
-        .prefill_rows = e->n_rows - e->n_decode_rows,
+        .prefill_rows = e->n_rows - e->n_decode_rows - e->n_drafted,
         .decode_rows = e->n_decode_rows,
+        .drafted = e->n_drafted,
+        .accepted = e->n_accepted,
         .prefix_hits = kv.hits,
         .prefix_tokens = kv.hit_tokens,
         .page_copies = kv.copies,

@@ -24,6 +24,15 @@
 
 enum { ENGINE_QUEUE = 16 };
 
+/* Lookup (engine/lookup.h): ids that a sequence is likely to say next, found in what it holds already, become further
+ * rows of the step in which it decodes. Those that the sampler picks from the logits of the row before are accepted, so
+ * one step may sample several ids; the ids are those of plain decoding. A number above 0 is how many to guess whenever
+ * there is something to guess from, pay or not: for tests and measurements, at most LOOKUP_MOST. */
+enum {
+    LOOKUP_AUTO = 0, /* as many as are likely to pay; this looks at a clock, and no bit of an answer depends on it */
+    LOOKUP_OFF = -1,
+};
+
 struct engine_options {
     int threads;          /* 0: one per core */
     const char *isa;      /* a cap, see struct backend_options; NULL: the best */
@@ -35,6 +44,7 @@ struct engine_options {
     uint64_t kv_bytes;    /* for pages, rings and snapshots together; 0: enough for max_sequences of `context` */
     int checkpoints;      /* most checkpoints kept; 0: as many as an eighth of kv_bytes holds, at most 1024 */
     int checkpoint_every; /* positions between automatic checkpoints in a long prompt; 0: 2048 */
+    int lookup;           /* LOOKUP_AUTO, LOOKUP_OFF or a number of guesses */
 };
 
 struct engine;
@@ -63,9 +73,12 @@ struct sequence_request {
      * of messages): checkpoints are kept there. Hints only. */
     const int32_t *boundary;
     int n_boundary;
-    /* The next id is sampled only when the last one was pulled, so that sequence_allow can be set anew for each. */
+    /* The next id is sampled only when the last one was pulled, so that sequence_allow can be set anew for each; so
+     * there is no lookup either. */
     bool paced;
     bool score; /* samples nothing; the logits after every prompt id are handed out by sequence_scores */
+    int lookup; /* LOOKUP_AUTO: as the engine's options say; else instead of them, but an engine opened with LOOKUP_OFF
+                   has no rows for it */
 };
 
 /* GOSS_E_LIMIT, with the counts, if the prompt and max_tokens do not fit the context or too many sequences wait;
@@ -74,8 +87,8 @@ goss_status engine_add(struct engine *engine, const struct sequence_request *req
                        goss_error *error);
 
 /* Computes one batch: a row for every sequence that decodes, and up to `chunk` prompt rows shared fairly by the
- * others, so that a long prompt delays nobody by more than one chunk. A sequence whose tokens are not pulled pauses
- * after ENGINE_QUEUE of them. False if there was nothing to compute. */
+ * others, so that a long prompt delays nobody by more than one chunk; then the guesses of lookups. A sequence whose
+ * tokens are not pulled pauses after ENGINE_QUEUE of them. False if there was nothing to compute. */
 bool engine_step(struct engine *engine);
 
 enum finish {
@@ -102,7 +115,8 @@ struct score_rows {
 void sequence_scores(const struct sequence *sequence, struct score_rows *rows);
 
 /* Restricts the next samples to a set of ids (see sampler_sample), or lifts the restriction (NULL). The set is read
- * during engine_step and belongs to the caller. A set that holds for one token only needs request.paced. */
+ * during engine_step and belongs to the caller. While there is one, nothing is guessed; a set that holds for one token
+ * only needs request.paced. */
 void sequence_allow(struct sequence *sequence, const uint64_t *allowed);
 
 struct usage {
@@ -124,7 +138,8 @@ struct engine_stats {
     int checkpoints, checkpoints_max;
     uint64_t page_bytes, ring_bytes, checkpoint_bytes; /* of one */
     int running, waiting;
-    uint64_t steps, rows, prefill_rows, decode_rows;
+    uint64_t steps, rows, prefill_rows, decode_rows; /* rows: of prompts, of decoding and drafted */
+    uint64_t drafted, accepted;                      /* guesses of lookups: rows computed for them, and those right */
     uint64_t prefix_hits, prefix_tokens; /* prompts that began from a checkpoint, and the ids that this saved */
     uint64_t page_copies, preemptions, evictions;
 };

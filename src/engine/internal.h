@@ -2,10 +2,14 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
+#include "engine/cost.h"
 #include "engine/engine.h"
 #include "engine/kv.h"
+#include "engine/lookup.h"
 
 enum state { STATE_WAITING, STATE_RUNNING, STATE_DONE };
+
+enum { DRAFT_ROWS = 32 /* most guesses in a batch, all sequences together */ };
 
 struct sequence {
     struct engine *engine;
@@ -25,8 +29,14 @@ struct sequence {
     struct sampler *sampler; /* NULL if score */
     const uint64_t *allowed; /* the caller's */
     struct kv_sequence kv;
+    struct lookup lookup; /* place is NULL if it is off */
+    int most_drafts;      /* guesses a step */
+    bool eager;           /* guesses without asking whether it pays */
 
     int n_row;        /* rows in the batch being planned or computed; 0 if none */
+    int n_draft;      /* the last of them: guesses, kept behind the true ids in id[n_id ..) */
+    int n_guess;      /* while planning: the guesses there are */
+    double chance;    /* while planning: that the guess after the last one taken is accepted */
     int first_output; /* its first row of logits in that batch */
     struct score_rows scores;
 
@@ -55,13 +65,22 @@ struct engine {
     struct batch_sequence *rows;
     struct sequence **row_owner; /* [n_sequence] */
     float *logits;
-    uint64_t n_steps, n_rows, n_decode_rows, n_preemptions;
+    struct step_cost cost;
+    uint64_t n_steps, n_rows, n_decode_rows, n_drafted, n_accepted, n_preemptions;
 };
 
 /* scheduler.c: gives waiting sequences pages and decides how many rows each sequence has in the next batch (n_row). */
 void scheduler_plan(struct engine *engine);
 /* Moves a sequence to the done list with everything it holds given back. */
 void sequence_end(struct sequence *sequence, enum finish finish);
+
+static inline bool sequence_stops(const struct sequence *sequence, int32_t id)
+{
+    for (int i = 0; i < sequence->n_stop; i++)
+        if (sequence->stop[i] == id)
+            return true;
+    return false;
+}
 
 static inline int rows_to_come(const struct sequence *sequence)
 {

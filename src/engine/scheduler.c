@@ -132,9 +132,92 @@ static void plan_prefill(struct engine *e)
     }
 }
 
+/* Writes the guesses that a sequence could have computed in this batch behind its ids. A guess that would end the
+ * answer needs no row, whether it is right or not, nor does one without room in the queue for what follows from it. */
+static int count_guesses(struct sequence *s)
+{
+    if (s->n_row != 1 || is_prefill(s) || !s->lookup.place || s->allowed || s->paced)
+        return 0;
+    int most = min(s->most_drafts, min(s->limit - 1 - s->n_id, ENGINE_QUEUE - 1 - s->n_queue));
+    int n = lookup_guess(&s->lookup, s->id, s->n_id, most), stop = 0;
+    while (stop < n && !sequence_stops(s, s->id[s->n_id + stop]))
+        stop++;
+    return stop;
+}
+
+/* The sequence whose next guess is the likeliest to be accepted. */
+static struct sequence *likeliest(struct engine *e)
+{
+    struct sequence *best = NULL;
+    for (struct sequence *s = e->active.first; s; s = s->next)
+        if (s->n_draft < s->n_guess && (!best || s->chance > best->chance))
+            best = s;
+    return best;
+}
+
+/* The batch without guesses. */
+struct plan {
+    int rows, decoding; /* decoding: the sequences that sample */
+    bool prompt;        /* some of the rows are of a prompt */
+};
+
+/* What the batch costs with `more` rows. Beside rows of prompts every expert is read anyway: all rows cost the same. */
+static double cost_with(const struct engine *e, const struct plan *plan, int more)
+{
+    return plan->prompt ? plan->rows + more : step_cost_of(&e->cost, plan->rows + more);
+}
+
+/* Takes guesses by falling chance and keeps as many as promise most ids in a time: n_row counts those that are kept.
+ * Without PAYS a few guesses would be made for nothing. */
+static void take_what_pays(struct engine *e, const struct plan *plan)
+{
+    static const double PAYS = 1.02;
+    double ids = plan->decoding, best = PAYS * ids / cost_with(e, plan, 0);
+    for (int n = 1; n <= DRAFT_ROWS; n++) {
+        struct sequence *s = likeliest(e);
+        if (!s)
+            break;
+        ids += s->chance;
+        s->chance *= lookup_chance(&s->lookup, ++s->n_draft);
+        if (ids / cost_with(e, plan, n) <= best)
+            continue;
+        best = ids / cost_with(e, plan, n);
+        for (s = e->active.first; s; s = s->next)
+            s->n_row += s->n_draft > 0 ? 1 + s->n_draft - s->n_row : 0;
+    }
+}
+
+/* Adds rows for guesses; nobody is set back for their pages. */
+static void plan_drafts(struct engine *e)
+{
+    struct plan plan = {0};
+    int guesses = 0, left = DRAFT_ROWS;
+    for (struct sequence *s = e->active.first; s; s = s->next) {
+        s->n_draft = 0;
+        guesses += s->n_guess = count_guesses(s);
+        s->chance = s->n_guess > 0 ? lookup_chance(&s->lookup, 0) : 0;
+        plan.rows += s->n_row;
+        plan.decoding += s->n_row > 0 && !is_prefill(s);
+        plan.prompt = plan.prompt || (s->n_row > 0 && is_prefill(s));
+    }
+    if (guesses == 0)
+        return;
+    take_what_pays(e, &plan);
+    for (struct sequence *s = e->active.first; s; s = s->next) {
+        if (s->n_guess == 0)
+            continue;
+        s->n_draft = min(s->eager ? s->n_guess : s->n_row - 1, left);
+        while (s->n_draft > 0 && !kv_cache_reserve(e->kv, &s->kv, s->n_id + s->n_draft))
+            s->n_draft--;
+        s->n_row = 1 + s->n_draft;
+        left -= s->n_draft;
+    }
+}
+
 void scheduler_plan(struct engine *e)
 {
     admit(e);
     plan_decode(e);
     plan_prefill(e);
+    plan_drafts(e);
 }

@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include "engine/internal.h"
 #include "model/forward.h"
 
@@ -12,16 +14,16 @@ static void add_rows(struct engine *e, struct sequence *s)
                                                        .page = s->kv.page,
                                                        .ring = s->kv.ring};
     s->first_output = b->n_output;
-    bool samples = !s->score && s->n_computed + s->n_row == s->n_id;
     for (int i = 0; i < s->n_row; i++) {
         e->token[b->n_row] = s->id[s->n_computed + i];
         e->position[b->n_row] = s->n_computed + i;
-        if (s->score || (samples && i == s->n_row - 1))
+        if (s->score || s->n_computed + i + 1 >= s->n_id) /* the last id and the guesses behind it */
             e->output_row[b->n_output++] = b->n_row;
         b->n_row++;
     }
     if (rows_to_come(s) == 1 && !s->score)
         e->n_decode_rows++;
+    e->n_drafted += (uint64_t)s->n_draft;
 }
 
 static void build_batch(struct engine *e)
@@ -47,14 +49,6 @@ static void keep_checkpoints(struct engine *e, struct sequence *s, int from, int
         kv_cache_checkpoint(e->kv, &s->kv, s->id, to);
 }
 
-static bool is_stop(const struct sequence *s, int32_t id)
-{
-    for (int i = 0; i < s->n_stop; i++)
-        if (s->stop[i] == id)
-            return true;
-    return false;
-}
-
 static void sample(struct sequence *s, float *logits)
 {
     struct sampled *out = &s->queue[(s->first_queued + s->n_queue) % ENGINE_QUEUE];
@@ -65,9 +59,34 @@ static void sample(struct sequence *s, float *logits)
     s->n_queue++;
     s->id[s->n_id++] = out->id;
     sampler_see_answer(s->sampler, out->id);
-    bool stop = is_stop(s, out->id);
+    if (s->lookup.place)
+        lookup_append(&s->lookup, s->id, s->n_id);
+    bool stop = sequence_stops(s, out->id);
     if (stop || s->n_id == s->limit)
         sequence_end(s, stop ? FINISH_STOP : FINISH_LENGTH);
+}
+
+/* Tells that the next n rows of a sequence have the keys and values of true ids. */
+static void move_on(struct engine *e, struct sequence *s, int n)
+{
+    s->n_computed += n;
+    kv_cache_publish(e->kv, &s->kv, s->id, s->n_computed);
+}
+
+/* Samples from the row of the last id and, as long as what is sampled is what was guessed, from the row of that guess.
+ * The rows behind a wrong guess are forgotten: what they left in pages and ring lies behind n_computed, is seen by
+ * nobody and gets overwritten by the rows that come to stand there. In the ring it took the places of positions that
+ * are at least a window older. */
+static void sample_all(struct engine *e, struct sequence *s, float *logits)
+{
+    for (int left = s->n_draft; left >= 0; left--, logits += e->model->config.n_vocab) {
+        int32_t guess = left > 0 ? s->id[s->n_id] : -1; /* sample writes to the same place */
+        sample(s, logits);
+        if (s->state == STATE_DONE || s->id[s->n_id - 1] != guess)
+            return;
+        move_on(e, s, 1);
+        e->n_accepted++;
+    }
 }
 
 /* Checks a scored sequence's rows and shows them to the caller. */
@@ -88,15 +107,40 @@ static void score(struct engine *e, struct sequence *s, const float *logits, int
 static void harvest(struct engine *e, struct sequence *s)
 {
     float *logits = e->logits + (size_t)s->first_output * e->model->config.n_vocab;
-    int from = s->n_computed, n = s->n_row;
-    s->n_computed += n;
+    int from = s->n_computed, n = s->n_row - s->n_draft;
     s->n_row = 0;
-    kv_cache_publish(e->kv, &s->kv, s->id, s->n_computed);
+    move_on(e, s, n);
     keep_checkpoints(e, s, from, s->n_computed);
     if (s->score)
         score(e, s, logits, from, n);
     else if (s->n_computed == s->n_id)
-        sample(s, logits);
+        sample_all(e, s, logits);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static bool only_decodes(const struct engine *e)
+{
+    for (int i = 0; i < e->batch.n_sequence; i++)
+        if (e->row_owner[i]->score)
+            return false;
+    return e->batch.n_output == e->batch.n_row;
+}
+
+/* Computes the batch; steps that only decode teach what a row costs. */
+static void compute(struct engine *e)
+{
+    double begin = seconds();
+    forward(e->table, e->backend, &e->model->config, &e->batch);
+    e->n_steps++;
+    e->n_rows += (uint64_t)e->batch.n_row;
+    if (only_decodes(e))
+        step_cost_learn(&e->cost, e->batch.n_row, seconds() - begin);
 }
 
 bool engine_step(struct engine *e)
@@ -109,9 +153,7 @@ bool engine_step(struct engine *e)
     build_batch(e);
     if (e->batch.n_row == 0)
         return false;
-    forward(e->table, e->backend, &e->model->config, &e->batch);
-    e->n_steps++;
-    e->n_rows += (uint64_t)e->batch.n_row;
+    compute(e);
     for (int i = 0; i < e->batch.n_sequence; i++)
         harvest(e, e->row_owner[i]);
     return true;

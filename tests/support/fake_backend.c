@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CIRCLE = 12 /* ids, from this one on */ };
+
 struct backend {
     const struct fake_model *model;
     struct backend_options options;
@@ -78,6 +80,8 @@ void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_i
     int n = model->model.config.n_vocab;
     for (int i = 0; i < n; i++)
         logits[i] = (float)(int16_t)(mix(hidden + (uint64_t)i) >> 48) / 8192.0f;
+    if (model->repeats && mix(hidden) % 8 > 0)
+        logits[CIRCLE + (last_id + 1) % CIRCLE] += 100;
     if (last_id == model->nan_id)
         logits[n / 2] = NAN;
     if (last_id == model->infinite_id)
@@ -203,6 +207,15 @@ static void fake_nothing(struct backend *b, int worker, const struct batch *batc
     (void)layer;
 }
 
+/* Destroys what a ring need not keep: all but the last 2 * window positions. */
+static void forget_old(struct backend *b, const struct batch_sequence *s, int layer)
+{
+    int to = s->first_position + s->n_row;
+    for (int p = s->first_position - 2 * b->window; p < to - 2 * b->window; p++)
+        if (p >= 0 && p >= to - b->capacity)
+            *ring_slot(b, s->ring, layer, p) = mix((uint64_t)p);
+}
+
 static void fake_attend(struct backend *b, int worker, const struct batch *batch, int layer)
 {
     bool sliding = b->model->model.config.sliding[layer];
@@ -221,6 +234,8 @@ static void fake_attend(struct backend *b, int worker, const struct batch *batch
                 sum += term(sliding ? *ring_slot(b, s->ring, layer, k) : *page_slot(b, s, layer, k), k);
             b->hidden[s->first_row + r] = mix(b->hidden[s->first_row + r] + sum);
         }
+        if (sliding)
+            forget_old(b, s, layer);
     }
 }
 

@@ -5,6 +5,8 @@
 #ifndef SUPPORT_FAKE_BACKEND_H
 #define SUPPORT_FAKE_BACKEND_H
 
+#include <stdbool.h>
+
 #include "model/backend.h"
 
 enum { FAKE_LAYERS = 4, FAKE_WINDOW = 24, FAKE_VOCAB = 300 };
@@ -20,6 +22,9 @@ struct fake_model {
     /* If script is set, the id at position script_first + i is script[i], beyond any doubt; ids past it are 0. */
     const int32_t *script;
     int script_first, n_script;
+    /* Every answer is noise; or else one id in eight is, and the others follow the one before them round a circle of
+     * twelve, so that much has been said before. Where the noise comes depends on every key seen. */
+    bool repeats;
     int32_t nan_id, infinite_id; /* ids after which the logits hold a NaN or an infinity; -1: none */
     struct fake_counts *counts;
 };

@@ -1,0 +1,154 @@
+/* Guesses over the real CPU backend and a toy model, whose ring of two windows has no place to spare: ids and logprobs
+ * to the last bit those of plain decoding, one sequence at a time. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "engine/engine.h"
+#include "engine/lookup.h"
+#include "support/test.h"
+#include "support/toy_model.h"
+
+enum { REQUESTS = 24, MOST_PROMPT = 540, ANSWER = 50, CONTEXT = 700 };
+
+struct asked {
+    int32_t id[MOST_PROMPT];
+    struct sequence_request request;
+    struct sampled expected[ANSWER], found[ANSWER];
+    int n_expected, n_found;
+    struct sequence *sequence;
+};
+
+struct fixture {
+    struct model *model;
+    struct asked asked[REQUESTS];
+};
+
+/* Prompts that end around the width of the window, of its ring and of pages, and that repeat themselves, so that there
+ * is always something to guess; every other one is decoded greedily and falls into loops. */
+static void make_requests(struct fixture *f)
+{
+    static const int end[] = {18, 34, 46, 236, 250, 500, 511, 520};
+    for (int i = 0; i < REQUESTS; i++) {
+        struct asked *a = &f->asked[i];
+        int n = end[i % 8] + i / 8;
+        for (int p = 0; p < n; p++) {
+            uint32_t words[4];
+            random_words((uint64_t)i / 2, (uint64_t)(p % (5 + i)), 0, words);
+            a->id[p] = (int32_t)(words[0] % (uint32_t)f->model->config.n_vocab);
+        }
+        a->request = (struct sequence_request){
+            .id = a->id, .n_id = n, .max_tokens = ANSWER, .sampling = sampling_default(), .stop = a->id};
+        a->request.sampling.seed = (uint64_t)i;
+        a->request.sampling.temperature = i % 2 ? 0 : 0.3;
+        a->request.sampling.frequency_penalty = i % 5 == 4 ? 0.1 : 0;
+        a->request.sampling.logprobs = 2;
+    }
+}
+
+static struct engine *open_engine(const struct fixture *f, struct engine_options options)
+{
+    struct engine *engine;
+    goss_error error;
+    options.context = CONTEXT;
+    if (engine_open(&engine, f->model, &cpu_backend, &options, &error))
+        fail_msg("%s", error.text);
+    return engine;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct toy_shape shape = toy_shape_default();
+    f->model = toy_model_open(&shape);
+    make_requests(f);
+    struct engine *engine = open_engine(f, (struct engine_options){.threads = 1, .lookup = LOOKUP_OFF});
+    for (int i = 0; i < REQUESTS; i++) {
+        struct asked *a = &f->asked[i];
+        assert_int_equal(engine_add(engine, &a->request, &a->sequence, NULL), GOSS_OK);
+        while (engine_step(engine))
+            while (sequence_next(a->sequence, &a->expected[a->n_expected]))
+                a->n_expected++;
+        assert_int_equal(a->n_expected, ANSWER);
+        engine_release(engine, a->sequence);
+    }
+    engine_close(engine);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    toy_model_close(f->model);
+    free(f);
+    return 0;
+}
+
+static void check(struct engine *engine, struct asked *a)
+{
+    assert_int_equal(a->n_found, a->n_expected);
+    for (int i = 0; i < a->n_found; i++) {
+        const struct sampled *found = &a->found[i], *expected = &a->expected[i];
+        assert_int_equal(found->id, expected->id);
+        assert_memory_equal(&found->logprob, &expected->logprob, sizeof(double));
+        for (int j = 0; j < found->n_top; j++) {
+            assert_int_equal(found->top[j].id, expected->top[j].id);
+            assert_memory_equal(&found->top[j].logprob, &expected->top[j].logprob, sizeof(double));
+        }
+    }
+    engine_release(engine, a->sequence);
+    a->n_found = 0;
+}
+
+static struct engine_stats run_all(struct fixture *f, struct engine_options options)
+{
+    struct engine *engine = open_engine(f, options);
+    for (int i = 0; i < REQUESTS; i++)
+        assert_int_equal(engine_add(engine, &f->asked[i].request, &f->asked[i].sequence, NULL), GOSS_OK);
+    while (engine_step(engine))
+        for (int i = 0; i < REQUESTS; i++)
+            while (sequence_next(f->asked[i].sequence, &f->asked[i].found[f->asked[i].n_found]))
+                f->asked[i].n_found++;
+    struct engine_stats stats = engine_stats(engine);
+    for (int i = 0; i < REQUESTS; i++)
+        check(engine, &f->asked[i]);
+    engine_close(engine);
+    return stats;
+}
+
+static void guesses_change_no_bit_of_an_answer(void **state)
+{
+    static const struct engine_options options[] = {
+        {.threads = 1, .chunk = 256, .lookup = LOOKUP_MOST},
+        {.threads = 2, .chunk = 17, .max_sequences = 4, .lookup = 5},
+        {.threads = 2, .isa = "avx2", .chunk = 256, .max_sequences = 12, .lookup = LOOKUP_MOST},
+        {.threads = 2, .chunk = 100, .max_sequences = 3, .lookup = LOOKUP_AUTO},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        struct engine_stats stats = run_all(*state, options[i]);
+        assert_true(options[i].lookup == LOOKUP_AUTO || (stats.accepted > 50 && stats.drafted > stats.accepted + 50));
+    }
+}
+
+static void guesses_change_no_bit_when_pages_are_short(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t page = cpu_backend.kv_bytes(&f->model->config, 1, 0), ring = cpu_backend.kv_bytes(&f->model->config, 0, 1);
+    struct engine_stats stats = run_all(f, (struct engine_options){.threads = 2,
+                                                                   .chunk = 96,
+                                                                   .max_sequences = 4,
+                                                                   .checkpoints = 3,
+                                                                   .kv_bytes = 4 * page + 7 * ring,
+                                                                   .lookup = LOOKUP_MOST});
+    assert_true(stats.preemptions > 0 && stats.accepted > 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guesses_change_no_bit_of_an_answer),
+        cmocka_unit_test(guesses_change_no_bit_when_pages_are_short),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
