@@ -210,7 +210,7 @@ static goss_status longest(const struct arguments *arguments, int *most, goss_er
 
 static goss_status bench_model(struct bench *bench, goss_error *error)
 {
-    struct engine_options options = {.max_sequences = 1};
+    struct engine_options options = {.max_sequences = 1, .lookup = LOOKUP_OFF};
     double first = 0, rest = 0;
     goss_status status = longest(bench->arguments, &options.context, error);
     if (!status)

@@ -388,7 +388,7 @@ static void chat_greet(const struct chat *chat)
 static goss_status chat_open(struct chat *chat, const char *const *words, goss_error *error)
 {
     const struct value *value = chat->arguments->value;
-    struct engine_options options = {.max_sequences = 1};
+    struct engine_options options = {.max_sequences = 1, .lookup = session_lookup(chat->arguments)};
     chat->effort = prompt_effort(chat->arguments);
     chat->reasoning = value[OPTION_HIDE_REASONING].given   ? REASONING_HIDDEN
                       : value[OPTION_FOLD_REASONING].given ? REASONING_FOLDED

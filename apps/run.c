@@ -133,7 +133,7 @@ static goss_status run_turn(const struct arguments *arguments, struct session *s
 goss_status command_run(const struct arguments *arguments, goss_error *error)
 {
     struct session session = {0};
-    struct engine_options options = {.max_sequences = 1};
+    struct engine_options options = {.max_sequences = 1, .lookup = session_lookup(arguments)};
     struct conversation conversation = {0};
     struct buffer prompt;
     char date[11];

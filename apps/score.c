@@ -119,7 +119,7 @@ goss_status command_score(const struct arguments *arguments, goss_error *error)
     struct session session = {0};
     struct token_list ids = {0};
     struct sequence *sequence = NULL;
-    struct engine_options options = {.max_sequences = 1, .score_rows = SCORE_ROWS};
+    struct engine_options options = {.max_sequences = 1, .score_rows = SCORE_ROWS, .lookup = LOOKUP_OFF};
     interrupts_catch();
     goss_status status = session_open_model(&session, arguments, error);
     if (!status)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/lookup.h"
 #include "places.h"
 #include "terminal.h"
 #include "watch.h"
@@ -97,6 +98,12 @@ void session_close(struct session *session)
     tokenizer_close(session->built_in);
     free(session->path);
     *session = (struct session){0};
+}
+
+int session_lookup(const struct arguments *arguments)
+{
+    static const int lookup[] = {LOOKUP_AUTO, LOOKUP_OFF, LOOKUP_MOST}; /* in the order of the option's choices */
+    return lookup[arguments_choice(arguments, OPTION_LOOKUP)];
 }
 
 struct sampling session_sampling(const struct arguments *arguments)

@@ -34,6 +34,9 @@ goss_status session_tokenizer(struct session *session, const struct arguments *a
 
 void session_close(struct session *session);
 
+/* --lookup, for struct engine_options. */
+int session_lookup(const struct arguments *arguments);
+
 /* --seed, --temperature and their like. */
 struct sampling session_sampling(const struct arguments *arguments);
 

@@ -42,6 +42,14 @@ const struct option option_table[OPTION_COUNT] = {
                         .choices = "auto|cpu|cuda",
                         .standard = "auto",
                         .help = "the processor that computes"},
+    [OPTION_LOOKUP] = {.name = "lookup",
+                       .kind = KIND_CHOICE,
+                       .value = "WHEN",
+                       .choices = "auto|off|always",
+                       .standard = "auto",
+                       .help =
+                           "compute several tokens in one step where the text seems to repeat what it says already; "
+                           "auto does so when it pays, and no token depends on it"},
     [OPTION_EFFORT] =
         {.name = "effort",
          .letter = 'e',
@@ -212,7 +220,7 @@ const struct command command_table[] = {
                     {"gossamer run -m gpt-oss-20b --effort high --seed 7 < question.txt", "think long about a file"},
                     {"gossamer run -m demo --json hello | jq .usage", "count tokens"}},
         .option = {OPTION_MODEL, OPTION_EFFORT, OPTION_SYSTEM, OPTION_DATE, SAMPLING, OPTION_HIDE_REASONING,
-                   OPTION_COLOR, OPTION_JSON, COMPUTE, OPTION_HELP},
+                   OPTION_COLOR, OPTION_JSON, COMPUTE, OPTION_LOOKUP, OPTION_HELP},
         .run = command_run,
     },
     {
@@ -232,7 +240,7 @@ const struct command command_table[] = {
                      "short answers, no reasoning shown"}},
         .option = {OPTION_MODEL, OPTION_EFFORT, OPTION_SYSTEM, OPTION_DATE, SAMPLING, OPTION_HIDE_REASONING,
                    OPTION_FOLD_REASONING, OPTION_HISTORY, OPTION_CONTINUE, OPTION_NO_HISTORY, OPTION_COLOR, COMPUTE,
-                   OPTION_HELP},
+                   OPTION_LOOKUP, OPTION_HELP},
         .run = command_chat,
     },
     {

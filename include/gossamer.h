@@ -59,6 +59,7 @@ typedef struct goss_model_options {
     int context;          /* most tokens of a prompt with its answer; 0: as many as fit in memory */
     int max_turns;        /* turns computed at the same time; more may be open and wait */
     int chunk;            /* prompt tokens per step */
+    bool no_lookup;       /* never computes several tokens in one step where a text repeats what it says already */
     uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
 } goss_model_options;
 

@@ -66,6 +66,7 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
                                             .context = o.context,
                                             .max_sequences = o.max_turns,
                                             .chunk = o.chunk,
+                                            .lookup = o.no_lookup ? LOOKUP_OFF : LOOKUP_AUTO,
                                             .kv_bytes = o.cache_bytes};
     goss_status status = model_open(&m->model, path, &model_options, error);
     status = status ? status : open_tokenizer(m, path, error);

@@ -163,6 +163,7 @@ static goss_status start(struct turn *t, const struct turn_options *o, goss_erro
                                        .sampling = o->sampling,
                                        .stop = stop,
                                        .owner = o->owner,
+                                       .lookup = o->lookup,
                                        .boundary = boundary};
     if (t->prompt.size > INT32_MAX / 2)
         return error_set(error, GOSS_E_LIMIT, "the prompt has %zu tokens", t->prompt.size);

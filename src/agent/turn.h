@@ -54,6 +54,7 @@ struct turn_options {
                                  the  string itself is not handed out */
     int n_stop;
     uint64_t owner; /* see struct sequence_request */
+    int lookup;     /* the same */
 
     enum answer_form form;
     struct answer_schema schema; /* ANSWER_SCHEMA */

@@ -10,7 +10,9 @@ enum {
                       to absolute positions, so that neither chunking nor batch mates show in a bit */
 };
 
-/* A run of consecutive rows that belong to one sequence: positions first_position .. first_position + n_row - 1. */
+/* A run of consecutive rows that belong to one sequence: positions first_position .. first_position + n_row - 1. The
+ * sequence goes on behind the last batch's end or up to `window` positions before it: then rows of that batch were for
+ * ids that turned out not to follow, and their keys and values are written anew. */
 struct batch_sequence {
     int32_t first_row, n_row;
     int32_t first_position;
