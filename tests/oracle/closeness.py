@@ -188,8 +188,9 @@ def print_table(table):
         print(f"{checkpoint}: top-1, mean KL / median KL, largest difference\n")
         print("| tokens | " + " | ".join(map(str, lengths)) + " |\n| --- |" + " --- |" * len(lengths))
         for engine in dict.fromkeys(row["engine"] for row in rows):
+            at = {row["tokens"]: row for row in rows if row["engine"] == engine}
             cells = [f"{100 * row['top1']:.1f} %, {row['kl_mean']:.1e} / {row['kl_median']:.1e}, "
-                     f"{row['max_difference']:.2f}" for row in rows if row["engine"] == engine]
+                     f"{row['max_difference']:.2f}" if row else "" for row in map(at.get, lengths)]
             print(f"| {engine} | " + " | ".join(cells) + " |")
         print()
 
