@@ -1,22 +1,23 @@
 /* gossamer: one program, one command per file of this folder. Here a command is found, run, and its outcome turned into
- * an exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted. */
+ * an exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted (143 by SIGTERM). */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "command.h"
+#include "fault.h"
 #include "help.h"
 #include "terminal.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_SIGNAL = 128 };
 
 static int exit_of(goss_status status)
 {
     switch (status) {
     case GOSS_OK: return 0;
     case GOSS_E_ARGUMENT: return EXIT_USAGE;
-    case GOSS_E_CANCELLED: return EXIT_INTERRUPTED;
+    case GOSS_E_CANCELLED: return EXIT_SIGNAL + (interrupted() ? interrupted() : SIGINT);
     default: return EXIT_FAILED;
     }
 }
@@ -57,6 +58,7 @@ int main(int argc, char **argv)
     struct terminal terminal;
     int outcome = 0;
     terminal_open(&terminal, stdout, COLOR_AUTO);
+    faults_name_files();
     (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of writing, reported below */
     if (argc < 2) {
         terminal_open(&terminal, stderr, COLOR_AUTO);

@@ -99,7 +99,7 @@ void manual_print(FILE *file, const struct command *command)
         manual_command(file, command);
     else
         manual_overview(file);
-    (void)fputs(".SH EXIT STATUS\n0 success, 1 failure, 2 wrong usage, 130 interrupted.\n", file);
+    (void)fputs(".SH EXIT STATUS\n0 success, 1 failure, 2 wrong usage, 130 interrupted (143 by SIGTERM).\n", file);
     if (command)
         (void)fputs(".SH SEE ALSO\n.BR gossamer (1)\n", file);
 }

@@ -170,7 +170,7 @@ static void interrupt_handler(int number)
         (void)signal(number, SIG_DFL);
         (void)raise(number);
     }
-    interrupt_mark = 1;
+    interrupt_mark = number;
 }
 
 static void interrupts_handle(void (*handler)(int))
@@ -191,7 +191,7 @@ void interrupts_default(void)
     interrupts_handle(SIG_DFL);
 }
 
-bool interrupted(void)
+int interrupted(void)
 {
     return interrupt_mark;
 }

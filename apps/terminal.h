@@ -46,7 +46,7 @@ double seconds_now(void); /* of a clock that only goes forward */
  * ends the program as usual. */
 void interrupts_catch(void);
 void interrupts_default(void);
-bool interrupted(void);
+int interrupted(void); /* the signal that did, or 0 */
 void interrupted_clear(void);
 
 #endif

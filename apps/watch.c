@@ -37,8 +37,11 @@ static bool ended(pthread_t thread)
 static void draw(struct progress *bar, const struct terminal *terminal, struct pack_progress *progress)
 {
     uint64_t total = atomic_load(&progress->total);
-    if (total)
-        progress_show(bar, terminal, "packing", atomic_load(&progress->done), total);
+    if (!total)
+        return;
+    if (progress->again.text[0] && !bar->drawn)
+        (void)fprintf(terminal->file, "packing again: %s\n", progress->again.text);
+    progress_show(bar, terminal, "packing", atomic_load(&progress->done), total);
 }
 
 goss_status watch(goss_status (*work)(void *argument, goss_error *error), void *argument,

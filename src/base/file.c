@@ -1,11 +1,13 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -142,22 +144,75 @@ goss_status file_make_directories(const char *path, goss_error *error)
     return status;
 }
 
+static const char partial_template[] = ".XXXXXX.partial"; /* after the final name */
+
+/* Whether `name` is that of a partial file of the file `base`. */
+static bool is_partial(const char *name, const char *base)
+{
+    size_t n = strlen(base), unique = strlen(".XXXXXX");
+    return strlen(name) == n + strlen(partial_template) && strncmp(name, base, n) == 0 && name[n] == '.' &&
+           strcmp(name + n + unique, partial_template + unique) == 0;
+}
+
+/* Removes the file unless a living writer holds its lock. */
+static void remove_if_abandoned(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        (void)unlink(path);
+    close(fd);
+}
+
+/* Removes the partial files that killed writers of `path` have left. */
+static void remove_abandoned(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char *partial = is_partial(entry->d_name, base) ? file_join(folder, entry->d_name) : NULL;
+        if (partial)
+            remove_if_abandoned(partial);
+        free(partial);
+    }
+    if (dir)
+        closedir(dir);
+    free(folder);
+}
+
+/* Creates a partial file of its own for every writer and locks it. Between the two another writer may take it for
+ * abandoned and remove it: then a new one is made. */
+static goss_status create_partial(struct file_writer *writer, goss_error *error)
+{
+    struct stat st;
+    for (;;) {
+        memcpy(stpcpy(writer->partial, writer->path), partial_template, sizeof partial_template);
+        writer->fd = mkostemps(writer->partial, (int)strlen(".partial"), O_CLOEXEC);
+        if (writer->fd < 0) {
+            goss_status status = error_errno(error, writer->path, "cannot create");
+            writer->partial[0] = 0;
+            return status;
+        }
+        (void)flock(writer->fd, LOCK_EX | LOCK_NB); /* a file system without locks has no cleaning up */
+        if (fstat(writer->fd, &st) != 0 || st.st_nlink > 0)
+            return GOSS_OK;
+        close(writer->fd);
+    }
+}
+
 goss_status file_writer_open(struct file_writer *writer, const char *path, goss_error *error)
 {
-    size_t n = strlen(path) + sizeof ".12345678901.partial";
+    size_t n = strlen(path) + sizeof partial_template;
     *writer = (struct file_writer){.fd = -1, .path = strdup(path), .partial = malloc(n)};
-    if (!writer->path || !writer->partial) {
+    goss_status status =
+        writer->path && writer->partial ? create_partial(writer, error) : error_memory(error, n, "a path");
+    if (status)
         file_writer_abort(writer);
-        return error_memory(error, n, "a path");
-    }
-    (void)snprintf(writer->partial, n, "%s.%ld.partial", path, (long)getpid()); /* two processes never share one */
-    writer->fd = open(writer->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (writer->fd < 0) {
-        goss_status status = error_errno(error, writer->partial, "cannot create");
-        file_writer_abort(writer);
-        return status;
-    }
-    return GOSS_OK;
+    else
+        remove_abandoned(path);
+    return status;
 }
 
 static goss_status write_at(struct file_writer *writer, uint64_t offset, const uint8_t *bytes, size_t n,
@@ -168,7 +223,7 @@ static goss_status write_at(struct file_writer *writer, uint64_t offset, const u
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
-            return error_errno(error, writer->partial, "cannot write");
+            return error_errno(error, writer->path, "cannot write");
         bytes += done;
         offset += (uint64_t)done;
         n -= (size_t)done;
@@ -187,10 +242,13 @@ goss_status file_writer_write(struct file_writer *writer, const void *bytes, siz
 goss_status file_writer_extend(struct file_writer *writer, uint64_t size, goss_error *error)
 {
     bool taken = size == 0 || fallocate(writer->fd, 0, 0, (off_t)size) == 0;
-    if (!taken && errno != EOPNOTSUPP && errno != ENOSYS)
-        return error_errno(error, writer->partial, "cannot take the room for it");
+    if (!taken && errno != EOPNOTSUPP && errno != ENOSYS) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "cannot take the %llu bytes it needs", (unsigned long long)size);
+        return error_errno(error, writer->path, what);
+    }
     if (ftruncate(writer->fd, (off_t)size) != 0)
-        return error_errno(error, writer->partial, "cannot set the size");
+        return error_errno(error, writer->path, "cannot set the size");
     writer->size = size;
     return GOSS_OK;
 }
@@ -199,7 +257,7 @@ goss_status file_writer_patch(struct file_writer *writer, uint64_t offset, const
                               goss_error *error)
 {
     if (offset > writer->size || n > writer->size - offset)
-        return error_set(error, GOSS_E_INTERNAL, "%s: patch outside of the bytes written", writer->partial);
+        return error_set(error, GOSS_E_INTERNAL, "%s: patch outside of the bytes written", writer->path);
     return write_at(writer, offset, bytes, n, error);
 }
 
@@ -221,7 +279,7 @@ goss_status file_writer_commit(struct file_writer *writer, goss_error *error)
 {
     goss_status status = GOSS_OK;
     if (fsync(writer->fd) != 0)
-        status = error_errno(error, writer->partial, "cannot sync");
+        status = error_errno(error, writer->path, "cannot sync");
     else if (rename(writer->partial, writer->path) != 0)
         status = error_errno(error, writer->path, "cannot rename to");
     else {

@@ -28,7 +28,9 @@ char *file_join(const char *dir, const char *name);
 /* Makes a directory and its parents (mode 0700). */
 goss_status file_make_directories(const char *path, goss_error *error);
 
-/* A file being written under PATH.PID.partial; only file_writer_commit, after fsync, gives it its name. */
+/* A file being written under PATH.XXXXXX.partial; only file_writer_commit, after fsync, gives it its name. Any number
+ * of writers may write the same path: each has its own partial file, and the last to commit wins. A writer that is
+ * killed leaves its partial file behind, which the next writer of the path removes: the living hold locks on theirs. */
 struct file_writer {
     int fd;
     char *path, *partial;

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,14 +11,15 @@
 #include "weights/checkpoint.h"
 #include "weights/packed.h"
 
-/* The name tells the sources and the options, so that a file that is there is the right one. */
+/* The name tells the sources and the options, so that a file that is there is the right one, or one of another version
+ * of gossamer, which is replaced. */
 static goss_status cached_path(const struct checkpoint *checkpoint, const struct model_options *options, char **path,
                                goss_error *error)
 {
     uint8_t digest[SHA256_BYTES];
     char text[SHA256_TEXT], name[96];
     struct sha256 *hash;
-    const int32_t facts[] = {PACKED_VERSION, (int32_t)options->pack.dense, (int32_t)options->pack.experts};
+    const int32_t facts[] = {options->pack.dense == PACK_BF16, options->pack.experts == PACK_Q8}; /* not the defaults */
     goss_status status = checkpoint_identity(checkpoint, digest, error);
     if (status == GOSS_OK)
         status = sha256_open(&hash, error);
@@ -63,43 +63,45 @@ static goss_status lock(const char *path, const struct pack_progress *progress, 
     return status;
 }
 
-/* Removes what a killed process left half-written. Only the holder of the lock may. */
-static void remove_partial(const char *folder, const char *path)
+/* Opens `path` if it is there. *fresh: it is not, or of no use, and is to be packed; *error tells why then. */
+static goss_status open_present(struct model **model, const char *path, bool *fresh, goss_error *error)
 {
-    const char *base = strrchr(path, '/') + 1;
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        size_t n = strlen(entry->d_name), ending = strlen(".partial");
-        if (strncmp(entry->d_name, base, strlen(base)) != 0 || n < ending ||
-            strcmp(entry->d_name + n - ending, ".partial") != 0)
-            continue;
-        char *partial = file_join(folder, entry->d_name);
-        if (partial)
-            (void)unlink(partial);
-        free(partial);
-    }
-    if (dir)
-        closedir(dir);
+    goss_status status = model_open_packed(model, path, error);
+    *fresh = status == GOSS_E_FORMAT || status == GOSS_E_UNSUPPORTED || (status && !file_exists(path));
+    return *fresh ? GOSS_OK : status;
+}
+
+static goss_status pack_locked(struct model **model, const struct checkpoint *checkpoint, const char *path,
+                               const struct model_options *options, goss_error *error)
+{
+    bool fresh;
+    goss_error why;
+    /* Another process may have made it while this one waited for the lock. */
+    goss_status status = open_present(model, path, &fresh, &why);
+    if (status && error)
+        *error = why;
+    if (status || !fresh)
+        return status;
+    if (options->progress && file_exists(path))
+        options->progress->again = why;
+    status = pack(checkpoint, path, &options->pack, options->progress, error);
+    return status ? status : model_open_packed(model, path, error);
 }
 
 static goss_status open_cached(struct model **model, const struct checkpoint *checkpoint, const char *path,
                                const struct model_options *options, goss_error *error)
 {
     int fd = -1;
-    if (model_open_packed(model, path, error) == GOSS_OK)
-        return GOSS_OK;
-    goss_status status = file_make_directories(options->cache, error);
+    bool fresh;
+    goss_status status = open_present(model, path, &fresh, error);
+    if (status || !fresh)
+        return status;
+    status = file_make_directories(options->cache, error);
     if (status == GOSS_OK)
         status = lock(path, options->progress, &fd, error);
     if (status)
         return status;
-    /* Another process may have made it while this one waited. */
-    if (model_open_packed(model, path, error) != GOSS_OK) {
-        remove_partial(options->cache, path);
-        status = pack(checkpoint, path, &options->pack, options->progress, error);
-        if (status == GOSS_OK)
-            status = model_open_packed(model, path, error);
-    }
+    status = pack_locked(model, checkpoint, path, options, error);
     close(fd);
     return status;
 }

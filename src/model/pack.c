@@ -25,6 +25,7 @@ struct job {
     struct pack_progress *progress;
     struct recipe **order;           /* [plan->n], the largest first */
     uint8_t (*source)[SHA256_BYTES]; /* [tensors.n] */
+    uint8_t identity[SHA256_BYTES];  /* of the checkpoint when packing began */
     const struct buffer *tokenizer;  /* tables; empty if there are none */
     atomic_size_t next;              /* recipe to be taken */
     atomic_bool stop;                /* a worker has failed */
@@ -461,6 +462,17 @@ static goss_status commit(struct job *job, const struct model_config *config, go
     return status;
 }
 
+/* A source that was written to meanwhile may be packed half old, half new. */
+static goss_status check_unchanged(const struct job *job, goss_error *error)
+{
+    uint8_t identity[SHA256_BYTES];
+    goss_status status = checkpoint_identity(job->checkpoint, identity, error);
+    if (status == GOSS_OK && memcmp(identity, job->identity, sizeof identity) != 0)
+        status = error_set(error, GOSS_E_IO, "%s: a file of this checkpoint changed while it was packed",
+                           job->checkpoint->file[0].path);
+    return status;
+}
+
 goss_status pack(const struct checkpoint *checkpoint, const char *path, const struct pack_options *options,
                  struct pack_progress *progress, goss_error *error)
 {
@@ -476,7 +488,9 @@ goss_status pack(const struct checkpoint *checkpoint, const char *path, const st
                       .error = error};
     buffer_init(&tables, CHECKPOINT_MAX_TOKENIZER);
     options = options ? options : &defaults;
-    goss_status status = model_config_read(&config, checkpoint, error);
+    goss_status status = checkpoint_identity(checkpoint, job.identity, error);
+    if (status == GOSS_OK)
+        status = model_config_read(&config, checkpoint, error);
     if (status == GOSS_OK)
         status = plan_bind(&plan, checkpoint, &config, options, error);
     if (status == GOSS_OK)
@@ -493,6 +507,8 @@ goss_status pack(const struct checkpoint *checkpoint, const char *path, const st
         status = packed_writer_open(&job.writer, path, plan.section, plan.n, error);
     if (status == GOSS_OK)
         status = pack_sections(&job, options->threads, error);
+    if (status == GOSS_OK)
+        status = check_unchanged(&job, error);
     if (status == GOSS_OK)
         status = commit(&job, &config, error);
     packed_writer_abort(&job.writer);

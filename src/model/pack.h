@@ -32,6 +32,7 @@ struct pack_options {
 struct pack_progress {
     atomic_uint_fast64_t done, total; /* bytes of packed tensors; total is 0 until it is known */
     atomic_bool cancel;               /* set: pack soon returns GOSS_E_CANCELLED and leaves no file */
+    goss_error again;                 /* why a packed file that is there is of no use; to be read once total is not 0 */
 };
 
 /* Writes the packed file `path`, which has its name only when it is complete and on disk. progress may be NULL. */

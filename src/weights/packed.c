@@ -116,8 +116,8 @@ goss_status packed_read(struct packed *packed, const uint8_t *bytes, uint64_t si
         return error_set(error, GOSS_E_FORMAT, "%s: no packed file: does not begin with GOSSPACK", file);
     memcpy(&h, bytes, sizeof h);
     if (h.version != PACKED_VERSION || h.zero)
-        return error_set(error, GOSS_E_UNSUPPORTED, "%s: packed file version %u, this program reads %d", file,
-                         h.version, PACKED_VERSION);
+        return error_set(error, GOSS_E_UNSUPPORTED, "%s: packed file version %u, this program reads %d: pack it again",
+                         file, h.version, PACKED_VERSION);
     uint64_t end = h.json_offset + h.json_size; /* for the message: may wrap */
     if (h.json_offset < sizeof h || h.json_offset > size || h.json_size != size - h.json_offset)
         return error_set(error, GOSS_E_FORMAT, "%s: truncated: the table should be at %llu..%llu of %llu bytes", file,

@@ -19,7 +19,9 @@
 #include "base/json.h"
 #include "weights/dtype.h"
 
-enum { PACKED_VERSION = 1, PACKED_PAGE = 4096, PACKED_MAX_SECTIONS = 1 << 14, PACKED_MAX_JSON = 64 << 20 };
+/* The version goes up with every change of what a packed file holds or means: layouts, names of sections, fields of the
+ * configuration, the tokenizer's tables. tests/model/test_pack.c notices. */
+enum { PACKED_VERSION = 2, PACKED_PAGE = 4096, PACKED_MAX_SECTIONS = 1 << 14, PACKED_MAX_JSON = 64 << 20 };
 
 struct packed_section {
     const char *name;

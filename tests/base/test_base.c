@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,35 @@ static void a_file_has_its_name_only_when_complete(void **state)
     free(path);
 }
 
+static void writers_of_one_path_leave_each_other_alone_and_remove_what_the_dead_left(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/gossamer-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    char *path = file_join(dir, "f"), *dead = file_join(dir, "f.killed.partial"), *other = file_join(dir, "f.partial");
+    struct file_writer first, second;
+    uint8_t *bytes;
+    size_t size;
+    assert_int_equal(close(creat(dead, 0600)), 0);
+    assert_int_equal(close(creat(other, 0600)), 0);
+    assert_int_equal(file_writer_open(&first, path, NULL), GOSS_OK);
+    assert_false(file_exists(dead));
+    assert_true(file_exists(other)); /* no name that a writer gives */
+    assert_int_equal(file_writer_open(&second, path, NULL), GOSS_OK);
+    assert_int_equal(file_writer_write(&second, "second", 6, NULL), GOSS_OK);
+    assert_int_equal(file_writer_write(&first, "first", 5, NULL), GOSS_OK);
+    assert_int_equal(file_writer_commit(&second, NULL), GOSS_OK);
+    assert_int_equal(file_writer_commit(&first, NULL), GOSS_OK);
+    assert_int_equal(file_read(path, 10, &bytes, &size, NULL), GOSS_OK);
+    assert_string_equal(bytes, "first");
+    free(bytes);
+    assert_int_equal(unlink(path) | unlink(other), 0);
+    assert_int_equal(rmdir(dir), 0);
+    free(path);
+    free(dead);
+    free(other);
+}
+
 struct count {
     struct pool *pool;
     atomic_int calls, before_barrier, torn;
@@ -158,6 +188,7 @@ int main(void)
         cmocka_unit_test(random_words_match_the_published_answers),
         cmocka_unit_test(sha256_matches_fips_180),
         cmocka_unit_test(a_file_has_its_name_only_when_complete),
+        cmocka_unit_test(writers_of_one_path_leave_each_other_alone_and_remove_what_the_dead_left),
         cmocka_unit_test(pool_runs_every_worker_and_barriers_hold),
         cmocka_unit_test(shares_cover_everything_once),
     };

@@ -88,6 +88,11 @@ static void other_options_and_changed_sources_are_packed_anew(void **state)
     assert_int_equal(model_open(&m, p.source, &p.options, NULL), GOSS_OK);
     memcpy(digest, packed_find(m->file, "head")->sha256, sizeof digest);
     model_close(m);
+    p.options.pack.dense = PACK_Q8; /* the default, said in words */
+    p.options.pack.experts = PACK_BF16;
+    assert_int_equal(model_open(&m, p.source, &p.options, NULL), GOSS_OK);
+    model_close(m);
+    assert_int_equal(count_files(p.cache, ".gossamer"), 1);
     p.options.pack.dense = PACK_BF16;
     assert_int_equal(model_open(&m, p.source, &p.options, NULL), GOSS_OK);
     assert_int_equal(m->head.type, DTYPE_TILE_BF16);
@@ -142,6 +147,43 @@ static void a_damaged_cache_is_made_anew(void **state)
     leave_place(&p);
 }
 
+/* Writes `version` where a packed file has its own. */
+static void set_version(const char *packed, uint32_t version)
+{
+    FILE *f = fopen(packed, "r+be");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 8, SEEK_SET), 0);
+    assert_int_equal(fwrite(&version, sizeof version, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_packed_file_of_another_version_is_refused_by_name_and_made_anew_in_the_cache(void **state)
+{
+    (void)state;
+    struct place p = make_place(TOY_HF);
+    struct pack_progress progress = {0};
+    struct model *m;
+    goss_error error;
+    char *packed, expected[512];
+    p.options.progress = &progress;
+    assert_int_equal(model_open(&m, p.source, &p.options, NULL), GOSS_OK);
+    model_close(m);
+    assert_string_equal(progress.again.text, ""); /* the first time there is nothing to say */
+    assert_int_equal(model_packed_path(p.source, &p.options, &packed, NULL), GOSS_OK);
+    (void)snprintf(expected, sizeof expected, "%s: packed file version %d, this program reads %d: pack it again",
+                   packed, PACKED_VERSION + 1, PACKED_VERSION);
+    set_version(packed, PACKED_VERSION + 1);
+    assert_int_equal(model_open(&m, packed, &p.options, &error), GOSS_E_UNSUPPORTED);
+    assert_string_equal(error.text, expected);
+    assert_int_equal(model_open(&m, p.source, &p.options, NULL), GOSS_OK);
+    assert_string_equal(progress.again.text, expected);
+    assert_int_equal(packed_verify(m->file, 1, NULL, NULL, NULL), GOSS_OK);
+    model_close(m);
+    assert_int_equal(count_files(p.cache, ".gossamer"), 1); /* the old one does not stay */
+    free(packed);
+    leave_place(&p);
+}
+
 static void processes_that_open_at_once_get_one_good_file(void **state)
 {
     (void)state;
@@ -175,7 +217,7 @@ static void what_a_killed_process_left_is_removed(void **state)
     struct model *m;
     assert_int_equal(model_packed_path(p.source, &p.options, &packed, NULL), GOSS_OK);
     assert_int_equal(file_make_directories(p.cache, NULL), GOSS_OK);
-    (void)snprintf(name, sizeof name, "%s.12345.partial", packed);
+    (void)snprintf(name, sizeof name, "%s.killed.partial", packed);
     FILE *f = fopen(name, "wbe");
     assert_non_null(f);
     assert_int_equal(fclose(f), 0);
@@ -303,6 +345,7 @@ int main(void)
         cmocka_unit_test(other_options_and_changed_sources_are_packed_anew),
         cmocka_unit_test(packed_files_open_without_a_cache),
         cmocka_unit_test(a_damaged_cache_is_made_anew),
+        cmocka_unit_test(a_packed_file_of_another_version_is_refused_by_name_and_made_anew_in_the_cache),
         cmocka_unit_test(processes_that_open_at_once_get_one_good_file),
         cmocka_unit_test(what_a_killed_process_left_is_removed),
         cmocka_unit_test(the_tokenizer_comes_with_the_model),

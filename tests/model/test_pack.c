@@ -472,9 +472,31 @@ static void a_tied_head_is_the_embedding(void **state)
     toy_remove(dir);
 }
 
+/* If this fails, programs of before and after the change cannot read each other's files: raise PACKED_VERSION, and put
+ * the digest that the test prints here. */
+static void the_bytes_of_a_packed_file_change_only_with_its_version(void **state)
+{
+    (void)state;
+    static const struct {
+        int version;
+        const char *sha256;
+    } known = {2, "b9a5fa6231e26565218bc82e9097caee5a73302493af48fc87d0ae9783c7a284"};
+    struct toy toy = small();
+    char *dir = toy_folder(), text[SHA256_TEXT];
+    uint8_t digest[SHA256_BYTES];
+    struct model *model = packed_toy(&toy, TOY_HF, dir, NULL);
+    assert_int_equal(sha256_of(model->file->map.data, model->file->map.size, digest, NULL), GOSS_OK);
+    sha256_text(digest, text);
+    assert_int_equal(known.version, PACKED_VERSION);
+    assert_string_equal(text, known.sha256);
+    model_close(model);
+    toy_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_bytes_of_a_packed_file_change_only_with_its_version),
         cmocka_unit_test(every_format_of_one_model_packs_to_the_same_tensors),
         cmocka_unit_test(both_forms_of_bf16_experts_pack_to_the_same_tensors),
         cmocka_unit_test(every_weight_lies_where_the_layout_says),
