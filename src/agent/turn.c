@@ -6,7 +6,7 @@
 #include "agent/stop_string.h"
 #include "base/buffer.h"
 
-enum { MOST_TEXT = 1 << 30, /* bytes of one message */ MOST_STOPS = MODEL_MAX_STOPS + 3 };
+enum { MOST_TEXT = 1 << 30, /* bytes of one message */ MOST_STOPS = MODEL_MAX_STOPS + 3, MOST_BOUNDARIES = 3 };
 
 enum stage {
     STAGE_SAMPLE, /* tokens are pulled and fed to the parser */
@@ -23,7 +23,9 @@ struct turn {
     struct stop_strings stops;
     uint64_t seed;
     struct token_list prompt, fed; /* fed: the ids that the parser has read; the first may end the prompt */
-    struct sampled *answer;        /* [n_answer] */
+    struct sequence_request request;
+    int32_t stop[MOST_STOPS], boundary[MOST_BOUNDARIES]; /* of the request */
+    struct sampled *answer;                              /* [n_answer] */
     size_t n_answer, capacity;
 
     enum stage stage;
@@ -113,7 +115,7 @@ static goss_status render_prompt(struct turn *t, const struct turn_options *o, g
 
 /* Where later prompts are likely to part from this one: behind what the system and the developer say, before the last
  * message, and before the answer. */
-static int find_boundaries(const struct turn *t, int32_t boundary[3])
+static int find_boundaries(const struct turn *t, int32_t boundary[MOST_BOUNDARIES])
 {
     size_t setup = 0, starts = 0;
     const struct conversation *c = t->conversation;
@@ -148,7 +150,7 @@ static int find_stops(const struct turn *t, const struct model_config *config, i
     return n;
 }
 
-static goss_status start(struct turn *t, const struct turn_options *o, goss_error *error)
+static goss_status make_request(struct turn *t, const struct turn_options *o, goss_error *error)
 {
     const enum role role = ROLE_ASSISTANT;
     goss_status status = parser_open(&t->parser, t->harmony, &role, error);
@@ -156,24 +158,24 @@ static goss_status start(struct turn *t, const struct turn_options *o, goss_erro
         status = parser_feed(t->parser, t->fed.id[i], error);
     if (status)
         return status;
-    int32_t stop[MOST_STOPS], boundary[3];
-    struct sequence_request request = {.id = t->prompt.id,
-                                       .n_id = (int)t->prompt.size,
-                                       .max_tokens = o->max_tokens,
-                                       .sampling = o->sampling,
-                                       .stop = stop,
-                                       .owner = o->owner,
-                                       .lookup = o->lookup,
-                                       .boundary = boundary};
     if (t->prompt.size > INT32_MAX / 2)
         return error_set(error, GOSS_E_LIMIT, "the prompt has %zu tokens", t->prompt.size);
-    request.n_stop = find_stops(t, engine_config(t->engine), stop);
-    request.n_boundary = find_boundaries(t, boundary);
-    return engine_add(t->engine, &request, &t->sequence, error);
+    t->request = (struct sequence_request){.id = t->prompt.id,
+                                           .n_id = (int)t->prompt.size,
+                                           .max_tokens = o->max_tokens,
+                                           .sampling = o->sampling,
+                                           .stop = t->stop,
+                                           .n_stop = find_stops(t, engine_config(t->engine), t->stop),
+                                           .owner = o->owner,
+                                           .lookup = o->lookup,
+                                           .boundary = t->boundary,
+                                           .n_boundary = find_boundaries(t, t->boundary)};
+    status = sampling_check(&o->sampling, engine_config(t->engine)->n_vocab, error);
+    return status ? status : engine_check(t->engine, &t->request, error);
 }
 
-goss_status turn_open(struct turn **out, struct engine *engine, const struct harmony *harmony,
-                      struct conversation *conversation, const struct turn_options *o, goss_error *error)
+goss_status turn_prepare(struct turn **out, const struct engine *engine, const struct harmony *harmony,
+                         struct conversation *conversation, const struct turn_options *o, goss_error *error)
 {
     *out = NULL;
     if (o->form || o->tools || o->n_strict > 0 || o->declared_only)
@@ -181,7 +183,7 @@ goss_status turn_open(struct turn **out, struct engine *engine, const struct har
     struct turn *t = calloc(1, sizeof *t);
     if (!t)
         return error_memory(error, sizeof *t, "a turn");
-    t->engine = engine;
+    t->engine = (struct engine *)engine; /* only read until turn_start */
     t->harmony = harmony;
     t->conversation = conversation;
     t->seed = o->sampling.seed;
@@ -189,13 +191,29 @@ goss_status turn_open(struct turn **out, struct engine *engine, const struct har
     buffer_init(&t->delta, MOST_TEXT);
     goss_status status = stop_strings_open(&t->stops, o->stop, o->n_stop, TURN_MAX_STOPS, TURN_MAX_STOP_BYTES, error);
     status = status ? status : render_prompt(t, o, error);
-    status = status ? status : start(t, o, error);
+    status = status ? status : make_request(t, o, error);
     if (status) {
         turn_close(t);
         return status;
     }
     *out = t;
     return GOSS_OK;
+}
+
+goss_status turn_start(struct turn *t, goss_error *error)
+{
+    return engine_add(t->engine, &t->request, &t->sequence, error);
+}
+
+goss_status turn_open(struct turn **out, struct engine *engine, const struct harmony *harmony,
+                      struct conversation *conversation, const struct turn_options *o, goss_error *error)
+{
+    goss_status status = turn_prepare(out, engine, harmony, conversation, o, error);
+    if (status == GOSS_OK && (status = turn_start(*out, error))) {
+        turn_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void forget_strings(struct turn *t)

@@ -116,6 +116,12 @@ struct turn;
  * broken JSON, GOSS_E_UNSUPPORTED or GOSS_E_LIMIT, naming its place in the schema, for what cannot be compiled. */
 goss_status turn_open(struct turn **turn, struct engine *engine, const struct harmony *harmony,
                       struct conversation *conversation, const struct turn_options *options, goss_error *error);
+/* The two halves of it, for many turns over one engine. Preparing renders and checks; it only reads what never changes
+ * of the engine, so any thread may do it. Starting is for the engine's thread; what the options point to must live
+ * until then. */
+goss_status turn_prepare(struct turn **turn, const struct engine *engine, const struct harmony *harmony,
+                         struct conversation *conversation, const struct turn_options *options, goss_error *error);
+goss_status turn_start(struct turn *turn, goss_error *error);
 void turn_close(struct turn *turn); /* cancels if need be; NULL is fine */
 
 /* The next event, stepping the engine as often as it takes: for one turn at a time. */

@@ -217,7 +217,7 @@ static void list_remove(struct sequence_list *list, struct sequence *s)
     *(s->next ? &s->next->previous : &list->last) = s->previous;
 }
 
-static goss_status check_request(const struct engine *e, const struct sequence_request *r, goss_error *error)
+goss_status engine_check(const struct engine *e, const struct sequence_request *r, goss_error *error)
 {
     const struct model_config *config = &e->model->config;
     int least = r->score ? 0 : r->max_tokens > 0 ? r->max_tokens : 1;
@@ -233,8 +233,6 @@ static goss_status check_request(const struct engine *e, const struct sequence_r
                              config->n_vocab - 1);
     if (r->score && e->options.score_rows == 0)
         return error_set(error, GOSS_E_ARGUMENT, "this engine was opened without rows for scoring");
-    if (e->n_waiting >= e->options.max_waiting)
-        return error_set(error, GOSS_E_LIMIT, "%d sequences are waiting, no more are taken", e->n_waiting);
     return check_lookup(r->lookup, error);
 }
 
@@ -265,9 +263,11 @@ static goss_status open_lookup(struct sequence *s, int lookup, goss_error *error
 goss_status engine_add(struct engine *e, const struct sequence_request *r, struct sequence **out, goss_error *error)
 {
     *out = NULL;
-    goss_status status = check_request(e, r, error);
+    goss_status status = engine_check(e, r, error);
     if (status)
         return status;
+    if (e->n_waiting >= e->options.max_waiting)
+        return error_set(error, GOSS_E_LIMIT, "%d sequences are waiting, no more are taken", e->n_waiting);
     struct sequence *s = calloc(1, sizeof *s);
     if (!s)
         return error_memory(error, sizeof *s, "a sequence");

@@ -86,6 +86,9 @@ struct sequence_request {
 goss_status engine_add(struct engine *engine, const struct sequence_request *request, struct sequence **sequence,
                        goss_error *error);
 
+/* What engine_add checks, but for the queue. It reads only what never changes, so any thread may ask. */
+goss_status engine_check(const struct engine *engine, const struct sequence_request *request, goss_error *error);
+
 /* Computes one batch: a row for every sequence that decodes, and up to `chunk` prompt rows shared fairly by the
  * others, so that a long prompt delays nobody by more than one chunk; then the guesses of lookups. A sequence whose
  * tokens are not pulled pauses after ENGINE_QUEUE of them. False if there was nothing to compute. */
