@@ -1,0 +1,262 @@
+#include "api/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/fields.h"
+#include "api/recall.h"
+#include "harmony/message_json.h"
+#include "store/store.h"
+
+void api_request_close(struct api_request *request)
+{
+    conversation_free(&request->setup);
+    conversation_free(&request->input);
+    conversation_free(&request->conversation);
+    name_map_free(&request->names);
+    arena_free(&request->arena);
+    *request = (struct api_request){0};
+}
+
+const struct api_tool *api_request_tool(const struct api_request *request, const char *recipient)
+{
+    static const char prefix[] = "functions.";
+    if (!recipient)
+        return NULL;
+    if (strncmp(recipient, prefix, sizeof prefix - 1) == 0)
+        recipient += sizeof prefix - 1;
+    for (size_t i = 0; i < request->n_tool; i++)
+        if (strcmp(request->tool[i].identifier, recipient) == 0)
+            return &request->tool[i];
+    return NULL;
+}
+
+/* ---- the stored past ---- */
+
+/* The past while it is put together. */
+struct past {
+    struct api_request *request;
+    struct api_error *error;
+    struct arena arena; /* the trees; gone at the end */
+    struct conversation messages;
+    const struct json_node *chain; /* array of what answer_keep wrote */
+};
+
+/* The recipient of the latest stored call with that id; NULL if there is none. */
+static const char *stored_call(const struct past *past, const char *id)
+{
+    const char *recipient = NULL;
+    for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn; turn = turn->next) {
+        const struct json_node *calls = json_tree_get(turn, "calls");
+        for (const struct json_node *call = calls ? calls->child : NULL; call; call = call->next)
+            if (call->n_child == 2 && strcmp(call->child->text, id) == 0)
+                recipient = call->last->text;
+    }
+    return recipient;
+}
+
+static goss_status read_stored(struct past *past, const struct buffer *text, const struct json_node **root)
+{
+    struct json_node *tree = NULL;
+    goss_error *error = &past->error->base;
+    const char *copy = arena_copy(&past->arena, text->data ? (const char *)text->data : "", text->size);
+    goss_status status = copy ? json_tree_read(&past->arena, copy, text->size, "a stored response", &tree, error)
+                              : error_memory(error, text->size, "a stored response");
+    *root = tree;
+    return status;
+}
+
+static goss_status read_chain(struct past *past, struct store *store)
+{
+    const struct api_request *request = past->request;
+    if (!request->previous)
+        return GOSS_OK;
+    if (!store)
+        return api_refuse(past->error, 400, "previous_response_not_found", "previous_response_id",
+                          "previous_response_id: this server stores no responses");
+    struct buffer text;
+    buffer_init(&text, 2 * (size_t)STORE_CHAIN_BYTES);
+    goss_status status = store_chain(store, request->settings->owner, request->previous, &text, &past->error->base);
+    if (status == GOSS_E_ARGUMENT) {
+        past->error->http = 400;
+        past->error->code = "previous_response_not_found";
+        memcpy(past->error->param, "previous_response_id", sizeof "previous_response_id");
+    }
+    status = status ? status : read_stored(past, &text, &past->chain);
+    buffer_free(&text);
+    for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn && !status; turn = turn->next)
+        status = conversation_from_json(&past->messages, json_tree_get(turn, "messages"), "a stored response",
+                                        &past->error->base);
+    return status;
+}
+
+/* ---- item references ---- */
+
+/* "msg_KEY_3" -> "resp_KEY" and 3. */
+static bool split_item_id(const char *id, char response[64], int64_t *index)
+{
+    const char *begin = strchr(id, '_'), *end = strrchr(id, '_');
+    if (!begin || end <= begin + 1 || end - begin > 50 || !end[1] || strlen(end + 1) > 6)
+        return false;
+    char *rest;
+    *index = strtol(end + 1, &rest, 10);
+    memcpy(response, "resp_", 5);
+    memcpy(response + 5, begin + 1, (size_t)(end - begin - 1));
+    response[5 + (end - begin - 1)] = 0;
+    return !*rest && *index >= 0;
+}
+
+/* Appends the message behind one item of a stored response; false if it is not there. */
+static bool find_item(const struct conversation *stored, const struct json_node *turn, int64_t index,
+                      struct conversation *to, goss_status *status, goss_error *error)
+{
+    const struct json_node *items = json_tree_get(turn, "items"), *item = items ? items->child : NULL;
+    size_t first = items && items->n_child <= stored->n_message ? stored->n_message - items->n_child : 0;
+    int64_t value;
+    for (size_t i = first; item && i < stored->n_message; i++, item = item->next)
+        if (json_tree_integer(item, 0, INT32_MAX, &value) && value == index) {
+            *status = conversation_add(to, &stored->message[i], error);
+            return true;
+        }
+    return false;
+}
+
+static goss_status add_reference(struct past *past, struct store *store, const struct api_reference *reference,
+                                 struct conversation *to)
+{
+    char response[64];
+    int64_t index = 0;
+    bool found = store && split_item_id(reference->id, response, &index);
+    struct buffer text;
+    buffer_init(&text, STORE_ROW_BYTES);
+    goss_error *error = &past->error->base;
+    goss_status status = GOSS_OK;
+    if (found)
+        status = store_get(store, past->request->settings->owner, response, STORE_MESSAGES, &text, NULL, &found, error);
+    if (found && status == GOSS_OK) {
+        const struct json_node *turn;
+        struct conversation stored = {0};
+        status = read_stored(past, &text, &turn);
+        if (status == GOSS_OK)
+            status = conversation_from_json(&stored, json_tree_get(turn, "messages"), "a stored response", error);
+        found = status || find_item(&stored, turn, index, to, &status, error);
+        conversation_free(&stored);
+    }
+    buffer_free(&text);
+    if (status == GOSS_OK && !found)
+        return api_refuse(past->error, 400, "item_not_found", reference->path,
+                          "%s names an item that is not stored here", reference->path);
+    return status;
+}
+
+/* ---- putting together ---- */
+
+static goss_status resolve_pending(struct past *past)
+{
+    struct api_request *request = past->request;
+    for (size_t i = 0; i < request->n_pending; i++) {
+        const struct api_pending *pending = &request->pending[i];
+        const char *recipient = pending->call_id ? stored_call(past, pending->call_id) : NULL;
+        if (!recipient)
+            return api_refuse(past->error, 400, "tool_call_not_found", pending->path,
+                              "%s answers a call that is not in this conversation", pending->path);
+        const char *copy = arena_copy(&request->arena, recipient, strlen(recipient));
+        if (!copy)
+            return error_memory(&past->error->base, strlen(recipient), "the name of a tool");
+        request->input.message[pending->message].name = copy;
+    }
+    return GOSS_OK;
+}
+
+/* Input with its references filled in. */
+static goss_status add_input(struct past *past, struct store *store, struct conversation *to)
+{
+    const struct api_request *request = past->request;
+    goss_status status = GOSS_OK;
+    size_t next = 0;
+    for (size_t i = 0; i <= request->input.n_message && !status; i++) {
+        while (next < request->n_reference && request->reference[next].message == i && !status)
+            status = add_reference(past, store, &request->reference[next++], to);
+        if (i < request->input.n_message && !status)
+            status = conversation_add(to, &request->input.message[i], &past->error->base);
+    }
+    return status;
+}
+
+static bool only_instructs(const struct message *message)
+{
+    return message->role == ROLE_DEVELOPER && message->n_part == 1 && message->part[0].kind == PART_DEVELOPER &&
+           message->part[0].text && message->part[0].n_tools == 0 && message->part[0].n_format == 0;
+}
+
+/* The setup, and of what follows where it begins: developer messages that open a conversation whose setup has tools or
+ * a form but no instructions of its own become its instructions, since the model was trained on one such message. */
+static goss_status add_setup(struct api_request *request, const struct conversation *rest, size_t *begin,
+                             goss_error *error)
+{
+    const struct conversation *setup = &request->setup;
+    goss_status status = GOSS_OK;
+    *begin = 0;
+    for (size_t i = 0; i < setup->n_message && !status; i++) {
+        struct message message = setup->message[i];
+        struct part part = message.n_part == 1 ? message.part[0] : (struct part){0};
+        if (message.role == ROLE_DEVELOPER && !part.text && rest->n_message > 0 && only_instructs(&rest->message[0])) {
+            part.text = rest->message[0].part[0].text;
+            part.text_size = rest->message[0].part[0].text_size;
+            message.part = &part;
+            *begin = 1;
+        }
+        status = conversation_add(&request->conversation, &message, error);
+    }
+    return status;
+}
+
+static goss_status assemble(struct past *past, struct store *store, struct recall *recall)
+{
+    struct api_request *request = past->request;
+    goss_error *error = &past->error->base;
+    struct conversation input = {0}, whole = {0};
+    size_t begin = 0;
+    goss_status status = read_chain(past, store);
+    status = status ? status : resolve_pending(past);
+    status = status ? status : add_input(past, store, &input);
+    size_t n_past = past->messages.n_message;
+    for (size_t i = 0; i < input.n_message && !status; i++)
+        status = conversation_add(&past->messages, &input.message[i], error);
+    recall = request->previous ? NULL : recall; /* a stored past has its ids already */
+    if (status == GOSS_OK && recall)
+        status = recall_apply(recall, request->settings->owner, &past->messages, &whole, NULL, error);
+    const struct conversation *rest = recall ? &whole : &past->messages;
+    status = status ? status : add_setup(request, rest, &begin, error);
+    for (size_t i = begin; i < rest->n_message && !status; i++)
+        status = conversation_add(&request->conversation, &rest->message[i], error);
+    request->first_new = request->setup.n_message + n_past - (n_past ? begin : 0);
+    request->opening = begin && n_past == 0 ? &request->input.message[0] : NULL;
+    conversation_free(&input);
+    conversation_free(&whole);
+    return status;
+}
+
+goss_status api_request_assemble(struct api_request *request, struct store *store, struct recall *recall,
+                                 struct api_error *error)
+{
+    struct past past = {.request = request, .error = error};
+    *error = (struct api_error){0};
+    goss_status status = request->wire == API_COMPLETIONS ? GOSS_OK : assemble(&past, store, recall);
+    conversation_free(&past.messages);
+    arena_free(&past.arena);
+    if (status)
+        api_error_settle(error);
+    return status;
+}
+
+goss_status api_request_copy(const struct api_request *request, struct conversation *copy, goss_error *error)
+{
+    goss_status status = GOSS_OK;
+    *copy = (struct conversation){0};
+    for (size_t i = 0; i < request->conversation.n_message && !status; i++)
+        status = conversation_add(copy, &request->conversation.message[i], error);
+    if (status)
+        conversation_free(copy);
+    return status;
+}

@@ -1,0 +1,19 @@
+/* The Responses API: POST /v1/responses and what belongs to stored responses. */
+#ifndef API_RESPONSES_H
+#define API_RESPONSES_H
+
+#include "api/answer.h"
+
+/* Reads the body of POST /v1/responses. On failure the request is closed. key is the answer's, from which ids are
+ * derived for items that came without one. */
+goss_status responses_read(struct api_request *request, const struct api_settings *settings, const char *key,
+                           const void *body, size_t size, struct api_error *error);
+
+/* GET /v1/responses/ID/input_items: a page of the stored array. limit 1 .. 100, 0: 20; after: an item's id or NULL; the
+ * newest first unless `ascending`. 400 for an id that is not there. */
+goss_status responses_write_input_items(const char *items, size_t size, int limit, const char *after, bool ascending,
+                                        struct buffer *out, struct api_error *error);
+/* DELETE /v1/responses/ID. */
+goss_status responses_write_deleted(const char *id, struct buffer *out, goss_error *error);
+
+#endif

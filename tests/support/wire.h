@@ -1,0 +1,40 @@
+/* A request through its whole way, with a model that says exactly what the test tells it to: body -> request -> turns
+ * -> answer, as text in and text out. */
+#ifndef SUPPORT_WIRE_H
+#define SUPPORT_WIRE_H
+
+#include "api/answer.h"
+#include "api/recall.h"
+#include "store/store.h"
+
+struct wire_run {
+    /* in */
+    enum api_wire wire;
+    const char *body;
+    const char *const *script; /* [n_script] what the model says for each choice, control tokens by their literals; a
+                                  choice beyond the last says the last */
+    size_t n_script;
+    const char *key;              /* of the answer; NULL: "abcdefghijklmnopqrstuvwx" */
+    struct store *store;          /* NULL: none */
+    struct recall *recall;        /* NULL: none; the answer is kept in it */
+    struct api_settings settings; /* as wire_settings() */
+    int cancel_after;             /* events after which the turn is cancelled; 0: never */
+    int fail_after;               /* events after which the engine is said to have failed; 0: never */
+
+    /* out; a refused request leaves the error body in object and its status in http, else http is 200 */
+    int http;
+    struct buffer prompt; /* the rendered prompt, control tokens by their literals */
+    struct buffer stream, object, input_items;
+    struct api_error error;
+    bool stored; /* the answer was put into the store */
+};
+
+struct api_settings wire_settings(void);
+/* Runs it. The out buffers are made here and freed by wire_close; the turns stream whatever the body says. */
+void wire_open(struct wire_run *run);
+void wire_close(struct wire_run *run);
+
+/* The data of each event of a stream of server-sent events, one per line, "[DONE]" left out. */
+void wire_data(const struct buffer *stream, struct buffer *lines);
+
+#endif
