@@ -5,7 +5,7 @@
 #define API_FIELDS_H
 
 #include "api/error.h"
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 enum {
     API_BODY_BYTES = 16 << 20,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "harmony/json_tree.h"
+#include "text/json_tree.h"
 
 static void put(struct json_out *json, const char *text, size_t size)
 {

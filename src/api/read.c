@@ -29,7 +29,7 @@ static size_t shown_tools(struct reader *reader, struct tool_namespace *space)
     struct tool *tool = fields_alloc(&reader->fields, request->n_tool, sizeof *tool);
     size_t n = 0;
     for (size_t i = 0; tool && i < request->n_tool; i++)
-        if (request->tool[i].allowed && request->choice != API_TOOLS_NONE)
+        if (request->tool[i].allowed && request->turn.tools != TOOLS_NONE)
             tool[n++] = (struct tool){.name = request->tool[i].identifier,
                                       .description = request->tool[i].description,
                                       .schema = request->tool[i].schema};
@@ -44,30 +44,45 @@ static goss_status write_setup(struct reader *reader, const char *instructions)
     size_t n_tool = shown_tools(reader, &space);
     if (request->effort == EFFORT_NONE && n_tool > 0)
         request->effort = EFFORT_LOW; /* an answer that was forced into its final channel could never call */
-    struct response_format format = {.name = request->schema_name ? request->schema_name : "response",
-                                     .description = request->schema_description,
-                                     .schema = request->schema};
+    const struct answer_schema *schema = &request->turn.schema;
+    struct response_format format = {
+        .name = schema->name ? schema->name : "response", .description = schema->description, .schema = schema->json};
     struct part part = {.kind = PART_DEVELOPER,
                         .text = instructions,
                         .text_size = instructions ? strlen(instructions) : 0,
                         .tools = &space,
                         .n_tools = n_tool > 0,
                         .format = &format,
-                        .n_format = request->schema != NULL};
+                        .n_format = schema->json != NULL};
     struct message message = {.role = ROLE_DEVELOPER, .part = &part, .n_part = 1};
     goss_error *error = &reader->fields.error->base;
     goss_status status = reader->fields.status;
     status = status ? status
                     : conversation_add_system(&request->setup, request->effort, reader->request->settings->date, error);
-    if (status == GOSS_OK && (instructions || n_tool > 0 || request->schema))
+    if (status == GOSS_OK && (instructions || n_tool > 0 || schema->json))
         status = conversation_add(&request->setup, &message, error);
     return status;
+}
+
+/* Recipients whose arguments are bound to their schema. */
+static void bind_tools(struct reader *reader)
+{
+    struct api_request *request = reader->request;
+    const char **strict = fields_alloc(&reader->fields, request->n_tool, sizeof *strict);
+    for (size_t i = 0; strict && i < request->n_tool; i++)
+        if (request->tool[i].strict && request->tool[i].schema && request->tool[i].allowed &&
+            request->turn.tools != TOOLS_NONE)
+            strict[request->turn.n_strict++] =
+                fields_format(&reader->fields, "functions.%s", request->tool[i].identifier);
+    request->turn.strict = strict;
+    request->turn.declared_only = true;
 }
 
 goss_status read_end(struct reader *reader, const char *instructions)
 {
     struct api_request *request = reader->request;
     request->instructions = instructions;
+    bind_tools(reader);
     goss_status status = reader->fields.status;
     if (status == GOSS_OK && request->wire != API_COMPLETIONS)
         status = write_setup(reader, instructions);
@@ -229,10 +244,13 @@ void read_schema(struct reader *reader, const struct json_node *node)
     const struct json_node *schema = field(node, "schema");
     if (!schema)
         field_refuse(&reader->fields, node, "missing_required_parameter", "needs 'schema'");
-    request->schema = schema_source(reader, schema);
-    request->schema_name = field_string(&reader->fields, node, "name");
-    request->schema_description = field_string(&reader->fields, node, "description");
     request->schema_strict = field_bool(&reader->fields, node, "strict", false);
+    request->turn.form = ANSWER_SCHEMA;
+    request->turn.schema = (struct answer_schema){.json = schema_source(reader, schema),
+                                                  .size = schema ? schema->source_size : 0,
+                                                  .name = field_string(&reader->fields, node, "name"),
+                                                  .description = field_string(&reader->fields, node, "description"),
+                                                  .in_order = request->schema_strict};
 }
 
 void read_format(struct reader *reader, const struct json_node *format, const char *inner)
@@ -243,9 +261,9 @@ void read_format(struct reader *reader, const struct json_node *format, const ch
     if (node_says(type, "text"))
         return;
     if (node_says(type, "json_object")) {
-        reader->request->json_object = true;
-        reader->request->schema = "{\"type\":\"object\"}";
-        reader->request->schema_name = "json";
+        static const char any[] = "{\"type\":\"object\"}";
+        reader->request->turn.form = ANSWER_OBJECT;
+        reader->request->turn.schema = (struct answer_schema){.name = "json", .json = any, .size = sizeof any - 1};
     } else if (node_says(type, "json_schema")) {
         const struct json_node *object = inner ? field_object(&reader->fields, format, inner) : format;
         if (!object)
@@ -320,8 +338,8 @@ void choose_tool(struct reader *reader, const struct json_node *node, const char
             continue;
         request->tool[i].allowed = true;
         if (only) {
-            request->choice = API_TOOLS_NAMED;
-            request->named = &request->tool[i];
+            request->turn.tools = TOOLS_NAMED;
+            request->turn.named = fields_format(&reader->fields, "functions.%s", request->tool[i].identifier);
         }
         return;
     }
@@ -335,11 +353,11 @@ void choose_mode(struct reader *reader, const struct json_node *node)
     if (!node || node_says(node, "auto"))
         return;
     if (node_says(node, "none"))
-        request->choice = API_TOOLS_NONE;
+        request->turn.tools = TOOLS_NONE;
     else if (node_says(node, "required") || node_says(node, "any"))
-        request->choice = API_TOOLS_REQUIRED;
+        request->turn.tools = TOOLS_REQUIRED;
     else
         field_refuse(&reader->fields, node, "invalid_value", "must be auto, none or required");
-    if (request->choice == API_TOOLS_REQUIRED && request->n_tool == 0)
+    if (request->turn.tools == TOOLS_REQUIRED && request->n_tool == 0)
         field_refuse(&reader->fields, node, "invalid_value", "asks for a call, but no callable tool is declared");
 }

@@ -12,8 +12,8 @@
 
 #include "agent/turn.h"
 #include "api/error.h"
-#include "harmony/json_tree.h"
 #include "harmony/names.h"
+#include "text/json_tree.h"
 
 struct store;
 struct recall;
@@ -39,13 +39,6 @@ struct api_settings {
     /* Names the reasoning events as the Open Responses specification does ("response.reasoning.delta") instead of as
      * the official SDKs know them ("response.reasoning_text.delta"). */
     bool open_responses;
-};
-
-enum api_tool_choice {
-    API_TOOLS_AUTO,
-    API_TOOLS_NONE,     /* no tool is shown to the model */
-    API_TOOLS_REQUIRED, /* at least one call, to any tool that is `allowed` */
-    API_TOOLS_NAMED,    /* a call to request->named */
 };
 
 struct api_tool {
@@ -106,8 +99,8 @@ struct api_request {
     bool echo;          /* the answer begins with the prompt */
     const char *suffix; /* NULL */
 
-    /* How it answers. turn.stop points into the arena; turn.sampling.seed is the first choice's, each later one adds 1;
-     * turn.owner is the settings'. */
+    /* How it answers: sampling, stops, the form of the answer and the choice of tools. All its pointers point into the
+     * arena; turn.vocabulary is left to the caller; turn.sampling.seed is the first choice's, each later one adds 1. */
     struct turn_options turn;
     enum effort effort; /* in force */
     int n;              /* choices, 1 .. API_MAX_CHOICES */
@@ -116,14 +109,8 @@ struct api_request {
     struct api_tool *tool; /* [n_tool] functions and custom tools that the model is shown or that history names */
     size_t n_tool;
     struct name_map names;
-    enum api_tool_choice choice;
-    const struct api_tool *named;
-    bool parallel; /* several calls in one answer are welcome */
-
-    /* The form of the final answer: NULL, or the JSON text of a schema, which the model is shown too. */
-    const char *schema, *schema_name, *schema_description;
-    bool schema_strict; /* as the client said; the schema is enforced either way */
-    bool json_object;   /* any object: schema is then the schema of all objects */
+    bool parallel;      /* several calls in one answer are welcome */
+    bool schema_strict; /* as the client said; turn.schema is enforced either way */
 
     bool stream, usage_in_stream, store, background;
     bool reasoning_shown;     /* API_MESSAGES: thinking blocks are wanted */

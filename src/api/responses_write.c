@@ -55,14 +55,17 @@ static void write_tools(const struct api_request *request, struct json_out *json
 
 static void write_text_config(const struct api_request *request, struct json_out *json)
 {
+    static const char *const forms[] = {
+        [ANSWER_FREE] = "text", [ANSWER_OBJECT] = "json_object", [ANSWER_SCHEMA] = "json_schema"};
     const struct json_node *verbosity = field(field(request->body, "text"), "verbosity");
     json_out_open(json, "text", '{');
     json_out_open(json, "format", '{');
-    json_out_text(json, "type", request->json_object ? "json_object" : request->schema ? "json_schema" : "text");
-    if (request->schema && !request->json_object) {
-        json_out_text(json, "name", request->schema_name ? request->schema_name : "response");
-        json_out_text(json, "description", request->schema_description);
-        json_out_raw(json, "schema", request->schema, strlen(request->schema));
+    const struct answer_schema *schema = &request->turn.schema;
+    json_out_text(json, "type", forms[request->turn.form]);
+    if (request->turn.form == ANSWER_SCHEMA) {
+        json_out_text(json, "name", schema->name ? schema->name : "response");
+        json_out_text(json, "description", schema->description);
+        json_out_raw(json, "schema", schema->json, schema->size);
         json_out_bool(json, "strict", request->schema_strict);
     }
     json_out_close(json, '}');

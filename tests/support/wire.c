@@ -69,6 +69,10 @@ static void open_stage(struct stage *stage, struct wire_run *run, const struct a
     assert_int_equal(api_request_copy(request, &stage->conversation, NULL), GOSS_OK);
     struct turn_options turn = request->turn;
     turn.sampling.seed += (uint64_t)choice;
+    turn.form = ANSWER_FREE; /* the script is what the model says, bound or not */
+    turn.tools = TOOLS_AUTO;
+    turn.n_strict = 0;
+    turn.declared_only = false;
     if (turn_open(&stage->turn, stage->engine, &support_harmony, &stage->conversation, &turn, &error))
         fail_msg("%s", error.text);
     size_t n;
