@@ -29,7 +29,10 @@ struct turn {
     size_t n_answer, capacity;
 
     enum stage stage;
-    bool deaf; /* the turn is over, whatever else the parser has to say */
+    bool deaf;                     /* the turn is over, whatever else the parser has to say */
+    bool raw;                      /* there is no parser: everything is one final message, begun or not */
+    struct utf8_stream characters; /* of a raw turn: whole ones */
+    bool begun;
     bool called;
     enum turn_finish finish;
     goss_error error;
@@ -95,6 +98,8 @@ static goss_status render_with_effort(struct turn *t, enum effort effort, const 
 
 static goss_status render_prompt(struct turn *t, const struct turn_options *o, goss_error *error)
 {
+    if (o->raw)
+        return token_list_append(&t->prompt, o->raw, o->n_raw, error);
     struct part part;
     enum effort stated = EFFORT_UNSET;
     if (system_part_of(t->conversation->message, t->conversation->n_message, &part))
@@ -119,6 +124,8 @@ static int find_boundaries(const struct turn *t, int32_t boundary[MOST_BOUNDARIE
 {
     size_t setup = 0, starts = 0;
     const struct conversation *c = t->conversation;
+    if (t->raw)
+        return 0;
     while (setup < c->n_message && c->message[setup].role <= ROLE_DEVELOPER)
         setup++;
     int32_t first = 0, last = 0, answer = 0;
@@ -187,6 +194,7 @@ goss_status turn_prepare(struct turn **out, const struct engine *engine, const s
     t->harmony = harmony;
     t->conversation = conversation;
     t->seed = o->sampling.seed;
+    t->raw = o->raw != NULL;
     buffer_init(&t->text, MOST_TEXT);
     buffer_init(&t->delta, MOST_TEXT);
     goss_status status = stop_strings_open(&t->stops, o->stop, o->n_stop, TURN_MAX_STOPS, TURN_MAX_STOP_BYTES, error);
@@ -363,7 +371,7 @@ static const int32_t *sampled_ids(struct turn *t, size_t *n)
  * must neither be executed nor stand unanswered; nor is a message that broke off before its first character. */
 static goss_status keep_message(struct turn *t)
 {
-    if (t->end.truncated && (t->part == TURN_CALL || t->text.size == 0))
+    if (t->raw || (t->end.truncated && (t->part == TURN_CALL || t->text.size == 0)))
         return GOSS_OK;
     static const char *const channel[] = {
         [TURN_REASONING] = "analysis", [TURN_PREAMBLE] = "commentary", [TURN_FINAL] = "final"};
@@ -431,12 +439,42 @@ static goss_status record(struct turn *t, const struct sampled *sampled)
     return token_list_append(&t->fed, &sampled->id, 1, &t->error);
 }
 
+/* What the parser has to say; of a raw turn, that its message begins. */
+static void read_event(struct turn *t, struct event *read)
+{
+    if (!t->raw) {
+        parser_next(t->parser, read);
+        return;
+    }
+    *read = (struct event){.kind = t->begun ? EVENT_NONE : EVENT_MESSAGE_BEGIN, .role = ROLE_ASSISTANT};
+    t->begun = true;
+}
+
+static goss_status feed(struct turn *t, int32_t id)
+{
+    if (!t->raw)
+        return parser_feed(t->parser, id, &t->error);
+    size_t n;
+    const uint8_t *bytes = tokenizer_bytes(t->harmony->tokenizer, id, &n);
+    n = tokenizer_is_control(t->harmony->tokenizer, id) ? 0 : n;
+    return utf8_stream_add(&t->characters, bytes, n, &t->text, &t->error);
+}
+
+static goss_status end_stream(struct turn *t)
+{
+    if (!t->raw)
+        return parser_finish(t->parser, &t->error);
+    t->end = (struct event){.truncated = t->finish != TURN_STOP, .terminator = -1};
+    t->closing = t->open;
+    return utf8_stream_flush(&t->characters, &t->text, &t->error);
+}
+
 /* Feeds the next token, or notices that there are no more. False if the engine has to step first. */
 static bool advance(struct turn *t)
 {
     struct sampled sampled;
     if (sequence_next(t->sequence, &sampled)) {
-        if (record(t, &sampled) || parser_feed(t->parser, sampled.id, &t->error))
+        if (record(t, &sampled) || feed(t, sampled.id))
             fail(t);
         return true;
     }
@@ -474,7 +512,7 @@ void turn_poll(struct turn *t, struct turn_event *event)
             continue;
         }
         if (!t->deaf) {
-            parser_next(t->parser, &read);
+            read_event(t, &read);
             if (read.kind != EVENT_NONE) {
                 if (translate(t, &read, event))
                     return;
@@ -490,7 +528,7 @@ void turn_poll(struct turn *t, struct turn_event *event)
             break;
         case STAGE_CLOSE:
             t->stage = STAGE_DONE;
-            if (parser_finish(t->parser, &t->error))
+            if (end_stream(t))
                 fail(t);
             break;
         case STAGE_DONE: last_event(t, event); return;

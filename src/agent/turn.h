@@ -54,7 +54,11 @@ struct turn_options {
                                  the  string itself is not handed out */
     int n_stop;
     uint64_t owner; /* see struct sequence_request */
-    int lookup;     /* the same */
+    /* [n_raw] ids that are the prompt instead of a conversation, which may then be NULL. What follows them is handed
+     * out as one final message, without a look at the format: the bytes of all sampled ids but control tokens. */
+    const int32_t *raw;
+    size_t n_raw;
+    int lookup; /* the same */
 
     enum answer_form form;
     struct answer_schema schema; /* ANSWER_SCHEMA */

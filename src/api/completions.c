@@ -20,12 +20,12 @@ static void read_ids(struct reader *reader, const struct json_node *array, struc
 
 static void read_one(struct reader *reader, const struct json_node *node, struct api_prompt *prompt)
 {
-    if (node->kind == JSON_TREE_STRING)
+    if (node->kind == JSON_TREE_STRING && node->size > 0)
         *prompt = (struct api_prompt){.text = node->text, .size = node->size};
     else if (node->kind == JSON_TREE_ARRAY && node->n_child > 0)
         read_ids(reader, node, prompt);
     else
-        field_refuse(&reader->fields, node, "invalid_type", "must be a string or an array of token ids");
+        field_refuse(&reader->fields, node, "invalid_type", "must be a string or an array of token ids, and not empty");
 }
 
 /* A string, an array of ids, or an array of either. */
@@ -74,4 +74,12 @@ goss_status completions_read(struct api_request *request, const struct api_setti
         read_prompts(&reader);
     }
     return read_end(&reader, NULL);
+}
+
+goss_status completions_prompt(const struct api_request *request, const struct tokenizer *tokenizer, int choice,
+                               struct token_list *ids, goss_error *error)
+{
+    const struct api_prompt *prompt = &request->prompt[choice / request->n];
+    return prompt->text ? tokenizer_encode(tokenizer, prompt->text, prompt->size, false, ids, error)
+                        : token_list_append(ids, prompt->id, prompt->n_id, error);
 }

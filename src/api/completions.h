@@ -10,4 +10,8 @@
 goss_status completions_read(struct api_request *request, const struct api_settings *settings, const void *body,
                              size_t size, struct api_error *error);
 
+/* Appends the ids of the prompt that a choice continues. */
+goss_status completions_prompt(const struct api_request *request, const struct tokenizer *tokenizer, int choice,
+                               struct token_list *ids, goss_error *error);
+
 #endif

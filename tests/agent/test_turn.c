@@ -398,6 +398,27 @@ static void two_turns_share_an_engine_by_polling(void **state)
     fixture_close(&g);
 }
 
+static void a_raw_prompt_is_continued_as_plain_text(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    const int32_t prompt[] = {1, 2, 3};
+    f.options.raw = prompt;
+    f.options.n_raw = 3;
+    says(&f, "once <|channel|>upon é<|end|> a time<|return|>",
+         "<final|once| |upon| é| a| time=once upon é a time>.stop");
+    assert_int_equal(f.conversation.n_message, 2);
+    assert_int_equal(f.done.usage.prompt_tokens, 3);
+    f.options.stop = (const char *const[]){"upon"};
+    f.options.n_stop = 1;
+    says(&f, "once upon a time<|return|>", "<final|once| =once >.stop_string");
+    f.options.n_stop = 0;
+    f.options.max_tokens = 1;
+    says(&f, "once upon<|return|>", "<final|once=once truncated>.length");
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,6 +437,7 @@ int main(void)
         cmocka_unit_test(a_prompt_that_is_too_long_is_refused_with_counts),
         cmocka_unit_test(a_failed_sequence_fails_its_turn),
         cmocka_unit_test(two_turns_share_an_engine_by_polling),
+        cmocka_unit_test(a_raw_prompt_is_continued_as_plain_text),
     };
     return cmocka_run_group_tests(tests, support_open, support_close);
 }

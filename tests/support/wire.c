@@ -39,7 +39,7 @@ struct stage {
     struct fake_counts counts;
     struct fake_model fake;
     struct engine *engine;
-    struct token_list script;
+    struct token_list script, raw;
     struct turn *turn;
     struct conversation conversation;
 };
@@ -73,6 +73,11 @@ static void open_stage(struct stage *stage, struct wire_run *run, const struct a
     turn.tools = TOOLS_AUTO;
     turn.n_strict = 0;
     turn.declared_only = false;
+    if (request->wire == API_COMPLETIONS) {
+        assert_int_equal(completions_prompt(request, support_harmony.tokenizer, choice, &stage->raw, NULL), GOSS_OK);
+        turn.raw = stage->raw.id;
+        turn.n_raw = stage->raw.size;
+    }
     if (turn_open(&stage->turn, stage->engine, &support_harmony, &stage->conversation, &turn, &error))
         fail_msg("%s", error.text);
     size_t n;
@@ -88,6 +93,7 @@ static void close_stage(struct stage *stage)
     engine_close(stage->engine);
     conversation_free(&stage->conversation);
     token_list_free(&stage->script);
+    token_list_free(&stage->raw);
 }
 
 static void run_turn(struct wire_run *run, struct stage *stage, struct answer *answer, int choice)
