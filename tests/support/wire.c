@@ -62,14 +62,17 @@ static void open_stage(struct stage *stage, struct wire_run *run, const struct a
     *stage = (struct stage){0};
     stage->fake = fake_model(&stage->counts, FAKE_WINDOW, 1 << 16);
     stage->fake.model.config.n_vocab = tokenizer_size(support_harmony.tokenizer);
+    stage->fake.model.config.n_stop = 1;
+    stage->fake.model.config.stop[0] = support_harmony.ret;
     size_t at = (size_t)choice < run->n_script ? (size_t)choice : run->n_script - 1;
     support_encode(run->script[at], &stage->script);
-    struct engine_options options = {.context = 1 << 14, .max_sequences = 1};
+    struct engine_options options = {.context = 4096, .max_sequences = 1};
     assert_int_equal(engine_open(&stage->engine, &stage->fake.model, &fake_backend, &options, NULL), GOSS_OK);
     assert_int_equal(api_request_copy(request, &stage->conversation, NULL), GOSS_OK);
     struct turn_options turn = request->turn;
     turn.sampling.seed += (uint64_t)choice;
-    turn.form = ANSWER_FREE; /* the script is what the model says, bound or not */
+    turn.sampling.temperature = 0; /* the same ids sooner */
+    turn.form = ANSWER_FREE;       /* the script is what the model says, bound or not */
     turn.tools = TOOLS_AUTO;
     turn.n_strict = 0;
     turn.declared_only = false;
