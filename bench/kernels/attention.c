@@ -1,0 +1,195 @@
+/* Attention at depth, at the sizes of gpt-oss-20b, on one sliding and one full layer: time for a layer, and its share
+ * of what this machine can do: the f32 multiply-adds of attention against a bare loop of fma, the bytes of keys and
+ * values against the rate of reading memory. CSV on standard output.
+ *
+ *     bench_attention [ISA [THREADS]]                                                                              */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fmath.h"
+#include "base/pool.h"
+#include "base/random.h"
+#include "cpu/state.h"
+#include "peak.h"
+#include "support/toy_model.h"
+
+enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE + 1, REPEATS = 9 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *value, int n)
+{
+    qsort(value, (size_t)n, sizeof *value, ascending);
+    return value[n / 2];
+}
+
+struct machine {
+    const uint64_t *words;
+    size_t n;
+    int threads;
+    uint64_t sum[64 * 8];
+};
+
+static void read_work(void *argument, int worker)
+{
+    struct machine *m = argument;
+    uint64_t sum[8] = {0};
+    for (size_t i = m->n / (size_t)m->threads * (size_t)worker; i < m->n / (size_t)m->threads * (size_t)(worker + 1);
+         i += 8)
+        for (int j = 0; j < 8; j++)
+            sum[j] += m->words[i + (size_t)j];
+    for (int j = 0; j < 8; j++)
+        m->sum[worker % 64 * 8] += sum[j];
+}
+
+static void fma_work(void *argument, int worker)
+{
+    (void)worker;
+    if (peak_fma(*(long *)argument) == 1.0f)
+        puts("");
+}
+
+/* Medians: bytes read and f32 multiply-adds per second, of all threads. */
+static void measure_machine(struct pool *pool, double *read, double *fma)
+{
+    struct machine m = {.n = (size_t)1 << 26, .threads = pool_threads(pool)};
+    uint64_t *words = aligned_alloc(4096, m.n * sizeof *words);
+    double reads[REPEATS], fmas[REPEATS];
+    long rounds = 1000000;
+    memset(words, 1, m.n * sizeof *words);
+    m.words = words;
+    for (int i = 0; i < REPEATS; i++) {
+        double start = now();
+        pool_run(pool, read_work, &m);
+        reads[i] = (double)(m.n * sizeof *words) / (now() - start);
+        start = now();
+        pool_run(pool, fma_work, &rounds);
+        fmas[i] = (double)rounds * PEAK_FMA_PER_ROUND * m.threads / (now() - start);
+    }
+    *read = median(reads, REPEATS);
+    *fma = median(fmas, REPEATS);
+    free(words);
+}
+
+struct step {
+    struct backend *backend;
+    const struct batch *batch;
+    double time[LAYERS];
+};
+
+static void stages(void *argument, int worker)
+{
+    struct step *step = argument;
+    cpu_backend.embed(step->backend, worker, step->batch);
+    for (int l = 0; l < LAYERS; l++) {
+        cpu_backend.attn_in(step->backend, worker, step->batch, l);
+        double start = now();
+        cpu_backend.attend(step->backend, worker, step->batch, l);
+        if (worker == 0)
+            step->time[l] = now() - start;
+    }
+}
+
+/* One sequence's rows that end at `depth`. */
+static void measure(struct backend *backend, const struct model *model, int rows, int depth, double *sliding,
+                    double *full)
+{
+    static int32_t token[MAX_ROWS], position[MAX_ROWS], page[PAGES];
+    double times[LAYERS][REPEATS];
+    for (int i = 0; i < PAGES; i++)
+        page[i] = i;
+    for (int i = 0; i < rows; i++) {
+        token[i] = i % model->config.n_vocab;
+        position[i] = depth - rows + i;
+    }
+    struct batch_sequence sequence = {.n_row = rows, .first_position = depth - rows, .page = page};
+    struct batch batch = {.n_row = rows, .token = token, .position = position, .n_sequence = 1, .sequence = &sequence};
+    for (int i = 0; i < REPEATS; i++) {
+        struct step step = {.backend = backend, .batch = &batch};
+        cpu_backend.run(backend, stages, &step);
+        for (int l = 0; l < LAYERS; l++)
+            times[l][i] = step.time[l];
+    }
+    *sliding = median(times[0], REPEATS);
+    *full = median(times[1], REPEATS);
+}
+
+/* Keys that all rows see together. */
+static double keys_seen(int rows, int depth, int window)
+{
+    double sum = 0;
+    for (int i = depth - rows; i < depth; i++)
+        sum += window && i >= window ? window : i + 1;
+    return sum;
+}
+
+static void report(const struct model_config *c, const char *kind, int rows, int depth, int window, double seconds,
+                   double read, double fma)
+{
+    double macs = 2.0 * c->n_head * c->head_dim * keys_seen(rows, depth, window);
+    double span = window ? (rows + window < depth ? rows + window : depth) : depth;
+    double bytes = 4.0 * c->n_kv_head * c->head_dim * span;
+    printf("%s,%d,%d,%.1f,%.1f,%.3f,%.2f,%.3f\n", kind, rows, depth, 1e6 * seconds, macs / seconds * 1e-9,
+           macs / seconds / fma, bytes / seconds * 1e-9, bytes / seconds / read);
+}
+
+int main(int argc, char **argv)
+{
+    struct toy_shape shape = {.n_layer = LAYERS,
+                              .d_model = 2880,
+                              .n_head = 64,
+                              .n_kv_head = 8,
+                              .head_dim = 64,
+                              .d_ff = 32,
+                              .n_expert = 1,
+                              .n_active = 1,
+                              .n_vocab = 512,
+                              .window = 128,
+                              .dense = DTYPE_TILE_Q8,
+                              .experts = DTYPE_TILE_MXFP4,
+                              .seed = 1};
+    struct model *model = toy_model_open(&shape);
+    struct backend_options options = {.threads = argc > 2 ? atoi(argv[2]) : pool_cores(),
+                                      .isa = argc > 1 ? argv[1] : NULL,
+                                      .max_rows = MAX_ROWS,
+                                      .max_outputs = 1,
+                                      .max_sequences = 1,
+                                      .pages = PAGES,
+                                      .rings = 1};
+    struct backend *backend;
+    goss_error error;
+    double read, fma, sliding, full;
+    if (cpu_backend.open(&backend, model, &options, &error)) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    for (size_t i = 0; i < backend->kv.pages_bytes / sizeof *backend->kv.pages; i++)
+        backend->kv.pages[i] = f32_to_f16((float)(random_uniform(1, i % 65536, 0) - 0.5));
+    measure_machine(backend->pool, &read, &fma);
+    printf("# %s, %d threads, read %.1f GB/s, fma %.1f G/s\n", cpu_backend.isa(backend), options.threads, read * 1e-9,
+           fma * 1e-9);
+    printf("layer,rows,depth,us,gmacs,share_of_fma,gbytes,share_of_read\n");
+    for (const int *rows = (const int[]){1, 4, 128, 512, 0}; *rows; rows++)
+        for (const int *depth = (const int[]){512, 2048, 8192, 32768, 0}; *depth; depth++) {
+            measure(backend, model, *rows, *depth, &sliding, &full);
+            if (*depth == 2048)
+                report(&model->config, "sliding", *rows, *depth, shape.window, sliding, read, fma);
+            report(&model->config, "full", *rows, *depth, 0, full, read, fma);
+        }
+    cpu_backend.close(backend);
+    toy_model_close(model);
+    return 0;
+}
