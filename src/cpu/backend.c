@@ -86,17 +86,17 @@ static void place_activations(struct layout *l, struct backend *b)
 static void place_scratch(struct layout *l, const struct backend *b, struct scratch *s)
 {
     const struct model_config *c = &b->model->config;
-    size_t m = b->vectors, d = c->head_dim;
+    size_t m = larger(QUERY_VECTORS, c->n_head / c->n_kv_head), d = c->head_dim;
     size_t columns = larger((size_t)b->max_rows * c->n_active, b->max_outputs);
     s->sum = place(l, sizeof *s->sum, columns, (size_t)larger(UNIT_GROUPS, head_groups(c)) * LANES);
     place_panel(l, &s->few, FEW_ROWS, c->d_model);
     s->few.x = place(l, sizeof *s->few.x, FEW_ROWS, c->d_model);
-    s->query = place(l, sizeof *s->query, m, d);
+    s->query = place(l, sizeof *s->query, TILE_PARTS * m, d);
     s->score = place(l, sizeof *s->score, m, KEY_CHUNK);
     s->chunk = place(l, sizeof *s->chunk, m, d);
-    s->acc = place(l, sizeof *s->acc, m, d);
-    s->max = place(l, sizeof *s->max, m, 1);
-    s->total = place(l, sizeof *s->total, m, 1);
+    s->acc = place(l, sizeof *s->acc, TILE_PARTS * m, d);
+    s->max = place(l, sizeof *s->max, TILE_PARTS * m, 1);
+    s->total = place(l, sizeof *s->total, TILE_PARTS * m, 1);
     s->chunk_max = place(l, sizeof *s->chunk_max, m, 1);
     s->chunk_total = place(l, sizeof *s->chunk_total, m, 1);
 }
@@ -184,7 +184,6 @@ static goss_status cpu_open(struct backend **out, const struct model *model, con
     b->model = model;
     b->max_rows = options->max_rows;
     b->max_outputs = options->max_outputs;
-    b->vectors = QUERY_VECTORS > c->n_head / c->n_kv_head ? QUERY_VECTORS : c->n_head / c->n_kv_head;
     b->partial_chunks = options->pages;
     rope_init(&b->rope, c);
     status = kernels_pick(&b->kernels, options->isa, error);

@@ -133,10 +133,10 @@ static void run_attention(const struct kernels *kernels, const struct inputs *in
     float max[HEADS], sum[HEADS];
     for (int i = 0; i < KEY_TILES; i++)
         tile[i] = in->half + i * KEY_TILE * HEAD_DIM;
-    kernels->scores(in->x, HEADS, HEAD_DIM, tile, FIRST_KEY / KEY_TILE, KEY_TILES, 0.125f, out);
+    kernels->scores(in->x, HEADS, HEAD_DIM, tile, FIRST_KEY / KEY_TILE, KEY_TILES, 0.125f, in->half, out);
     for (int i = 0; i < HEADS; i++)
         kernels->softmax(out + i * KEY_CHUNK, FIRST_KEY, LAST_KEY, &max[i], &sum[i]);
-    kernels->values(out, HEADS, tile, FIRST_KEY, LAST_KEY, HEAD_DIM, out + HEADS * KEY_CHUNK);
+    kernels->values(out, HEADS, tile, FIRST_KEY, LAST_KEY, HEAD_DIM, in->half, out + HEADS * KEY_CHUNK);
     out += HEADS * (KEY_CHUNK + HEAD_DIM);
     memcpy(out, max, sizeof max);
     memcpy(out + HEADS, sum, sizeof sum);

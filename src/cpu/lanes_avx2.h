@@ -13,8 +13,8 @@ typedef struct {
 enum {
     FLOAT_COLUMNS = 4,
     SCORE_VECTORS = 4,
-    VALUE_HEADS = 3,
-    VALUE_LANES = 2,
+    VALUE_HEADS = 4,
+    VALUE_LANES = 1,
 };
 
 static inline lanes lanes_load(const float *x)

@@ -9,9 +9,9 @@ typedef __m512 lanes;
 
 enum {
     FLOAT_COLUMNS = 8, /* columns, query vectors, heads and vectors of values that fit the registers together */
-    SCORE_VECTORS = 8,
-    VALUE_HEADS = 4,
-    VALUE_LANES = 4,
+    SCORE_VECTORS = 16,
+    VALUE_HEADS = 8,
+    VALUE_LANES = 2,
 };
 
 static inline lanes lanes_load(const float *x)

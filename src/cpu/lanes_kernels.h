@@ -165,28 +165,40 @@ static void to_f16(const float *x, int n, uint16_t *half)
 }
 
 /* n query vectors against one tile of keys. */
-INLINE void score_tile(const float *q, int m, const int n, int head_dim, const uint16_t *key, float scale, float *score)
+INLINE void score_tile(const float *q, int m, const int n, int head_dim, const uint16_t *key, float scale,
+                       const uint16_t *ahead, float *score)
 {
     lanes acc[SCORE_VECTORS];
     UNROLL for (int i = 0; i < n; i++) acc[i] = lanes_set1(0.0f);
     for (int d = 0; d < head_dim; d++) {
         lanes k = lanes_from_f16(key + (size_t)d * KEY_TILE);
+        __builtin_prefetch(ahead + (size_t)d * KEY_TILE);
         UNROLL for (int i = 0; i < n; i++) acc[i] = lanes_fma(lanes_set1(q[(size_t)d * m + i]), k, acc[i]);
     }
     UNROLL for (int i = 0; i < n; i++) lanes_store(score + (size_t)i * KEY_CHUNK, lanes_mul(acc[i], lanes_set1(scale)));
 }
 
-static void scores(const float *q, int m, int head_dim, const uint16_t *const key[KEY_TILES], int first, int last,
-                   float scale, float *score)
+/* Vectors i .. i + n - 1 against all tiles. What lies ahead is fetched with the first of them. */
+INLINE void score_tiles(const float *q, int m, int i, const int n, int head_dim, const uint16_t *const key[KEY_TILES],
+                        int first, int last, float scale, const uint16_t *ahead, float *score)
 {
+    for (int t = first; t < last; t++)
+        score_tile(q + i, m, n, head_dim, key[t], scale,
+                   ahead && i == 0 ? ahead + (size_t)t * 2 * KEY_TILE * head_dim : key[t],
+                   score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
+}
+
+static void scores(const float *q, int m, int head_dim, const uint16_t *const key[KEY_TILES], int first, int last,
+                   float scale, const uint16_t *ahead, float *score)
+{
+    enum { HALF = SCORE_VECTORS / 2 };
     int i = 0;
     for (; i + SCORE_VECTORS <= m; i += SCORE_VECTORS)
-        for (int t = first; t < last; t++)
-            score_tile(q + i, m, SCORE_VECTORS, head_dim, key[t], scale,
-                       score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
+        score_tiles(q, m, i, SCORE_VECTORS, head_dim, key, first, last, scale, ahead, score);
+    for (; i + HALF <= m; i += HALF)
+        score_tiles(q, m, i, HALF, head_dim, key, first, last, scale, ahead, score);
     for (; i < m; i++)
-        for (int t = first; t < last; t++)
-            score_tile(q + i, m, 1, head_dim, key[t], scale, score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
+        score_tiles(q, m, i, 1, head_dim, key, first, last, scale, ahead, score);
 }
 
 /* Masked keys of the tiles at the edges get -inf, whose exponential is 0. */
@@ -212,12 +224,13 @@ static void softmax(float *score, int first, int last, float *max, float *sum)
 
 /* `heads` score rows times `width` vectors of 16 dimensions, beginning at dimension d. */
 INLINE void value_part(const float *score, const int heads, const uint16_t *const value[KEY_TILES], int first, int last,
-                       int head_dim, int d, const int width, float *out)
+                       int head_dim, int d, const int width, const uint16_t *ahead, float *out)
 {
     lanes acc[VALUE_HEADS][VALUE_LANES];
     UNROLL for (int i = 0; i < heads; i++) UNROLL for (int j = 0; j < width; j++) acc[i][j] = lanes_set1(0.0f);
     for (int k = first; k < last; k++) {
         const uint16_t *row = value[k / KEY_TILE] + (size_t)(k % KEY_TILE) * head_dim + d;
+        __builtin_prefetch(ahead ? ahead + ((size_t)k + (k / KEY_TILE + 1) * KEY_TILE) * head_dim + d : row);
         lanes v[VALUE_LANES];
         UNROLL for (int j = 0; j < width; j++) v[j] = lanes_from_f16(row + (size_t)j * LANES);
         UNROLL for (int i = 0; i < heads; i++)
@@ -231,20 +244,20 @@ INLINE void value_part(const float *score, const int heads, const uint16_t *cons
 }
 
 static void values(const float *score, int heads, const uint16_t *const value[KEY_TILES], int first, int last,
-                   int head_dim, float *out)
+                   int head_dim, const uint16_t *ahead, float *out)
 {
     int i = 0, d;
     for (; i + VALUE_HEADS <= heads; i += VALUE_HEADS) {
         const float *s = score + (size_t)i * KEY_CHUNK;
         float *o = out + (size_t)i * head_dim;
         for (d = 0; d + VALUE_LANES * LANES <= head_dim; d += VALUE_LANES * LANES)
-            value_part(s, VALUE_HEADS, value, first, last, head_dim, d, VALUE_LANES, o);
+            value_part(s, VALUE_HEADS, value, first, last, head_dim, d, VALUE_LANES, i ? NULL : ahead, o);
         for (; d < head_dim; d += LANES)
-            value_part(s, VALUE_HEADS, value, first, last, head_dim, d, 1, o);
+            value_part(s, VALUE_HEADS, value, first, last, head_dim, d, 1, NULL, o);
     }
     for (; i < heads; i++)
         for (d = 0; d < head_dim; d += LANES)
-            value_part(score + (size_t)i * KEY_CHUNK, 1, value, first, last, head_dim, d, 1,
+            value_part(score + (size_t)i * KEY_CHUNK, 1, value, first, last, head_dim, d, 1, NULL,
                        out + (size_t)i * head_dim);
 }
 

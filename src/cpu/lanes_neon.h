@@ -10,9 +10,9 @@ typedef float32x4x4_t lanes;
 
 enum {
     FLOAT_COLUMNS = 5,
-    SCORE_VECTORS = 5,
-    VALUE_HEADS = 3,
-    VALUE_LANES = 2,
+    SCORE_VECTORS = 4,
+    VALUE_HEADS = 4,
+    VALUE_LANES = 1,
 };
 
 /* op on each of the four vectors */

@@ -192,8 +192,9 @@ static void to_f16(const float *x, int n, uint16_t *half)
 }
 
 static void scores(const float *q, int m, int head_dim, const uint16_t *const key[KEY_TILES], int first, int last,
-                   float scale, float *score)
+                   float scale, const uint16_t *ahead, float *score)
 {
+    (void)ahead;
     for (int i = 0; i < m; i++)
         for (int k = first * KEY_TILE; k < last * KEY_TILE; k++) {
             const uint16_t *column = key[k / KEY_TILE] + k % KEY_TILE;
@@ -219,8 +220,9 @@ static void softmax(float *score, int first, int last, float *max, float *sum)
 }
 
 static void values(const float *score, int heads, const uint16_t *const value[KEY_TILES], int first, int last,
-                   int head_dim, float *out)
+                   int head_dim, const uint16_t *ahead, float *out)
 {
+    (void)ahead;
     for (int i = 0; i < heads; i++)
         for (int d = 0; d < head_dim; d++) {
             float acc = 0.0f;

@@ -11,7 +11,8 @@
 
 enum {
     UNIT_GROUPS = 4,    /* most row groups that a worker takes at once */
-    QUERY_VECTORS = 32, /* query vectors (rows x heads of one key head) that attention handles together */
+    QUERY_VECTORS = 32, /* query vectors (rows x heads of one key head) that are scored together: a part .. */
+    TILE_PARTS = 4,     /* .. of a tile, whose parts look at the same keys one after the other */
     FEW_ROWS = 2        /* up to here every worker norms all rows for itself, which takes no longer than to meet */
 };
 
@@ -30,11 +31,11 @@ struct kv {
 struct scratch {
     float *sum;                     /* [columns][16 * groups at once]: products before their epilogue */
     struct panel few;               /* up to FEW_ROWS normed rows */
-    float *query;                   /* [head_dim][vectors] */
+    float *query;                   /* [TILE_PARTS][head_dim][vectors of a part] */
+    float *acc;                     /* [TILE_PARTS][vectors][head_dim]: values so far */
+    float *max, *total;             /* [TILE_PARTS][vectors] the maximum and the sum so far */
     float *score;                   /* [vectors][KEY_CHUNK] */
     float *chunk;                   /* [vectors][head_dim]: values of one chunk */
-    float *acc;                     /* [vectors][head_dim]: values so far */
-    float *max, *total;             /* [vectors] the maximum and the sum so far */
     float *chunk_max, *chunk_total; /* [vectors] of one chunk */
     void *memory;                   /* owns them */
 };
@@ -51,7 +52,8 @@ struct tiling {
     struct query_tile *tile; /* [max_rows], in rounds */
     int *round_end;          /* [max_rows] index past the last tile of each round */
     int n_round;
-    int chunks; /* 0, or the most chunks that a row sees: the units of work are single chunks */
+    int chunks; /* 0, or the most chunks that a row sees: the units of work are runs of chunks, tiles are one part */
+    int run;    /* chunks in a run */
 };
 
 struct backend {
@@ -61,7 +63,6 @@ struct backend {
     struct rope rope;
     struct kv kv;
     int max_rows, max_outputs;
-    int vectors;             /* capacity of a scratch in query vectors */
     struct scratch *scratch; /* [threads] */
 
     float *x;              /* [max_rows][d_model] residual stream */

@@ -332,8 +332,8 @@ static void check_attention(const struct kernels *k, int m, int head_dim, int fi
           *want = calloc(count, sizeof *want);
     float scale = 1.0f / sqrtf((float)head_dim), max[2], total[2];
     int begin = first / KEY_TILE, end = (last + KEY_TILE - 1) / KEY_TILE;
-    k->scores(q, m, head_dim, key, begin, end, scale, got);
-    scalar_kernels.scores(q, m, head_dim, key, begin, end, scale, want);
+    k->scores(q, m, head_dim, key, begin, end, scale, NULL, got);
+    scalar_kernels.scores(q, m, head_dim, key, begin, end, scale, NULL, want);
     assert_same_floats("scores", k, got, want, count);
     for (int i = 0; i < m; i++) {
         if (i % 4 == 3) /* a peak, so that most exponentials vanish */
@@ -346,8 +346,8 @@ static void check_attention(const struct kernels *k, int m, int head_dim, int fi
                            want + (size_t)i * KEY_CHUNK + begin * KEY_TILE, (size_t)(end - begin) * KEY_TILE);
     }
     float *out = calloc((size_t)2 * m * head_dim, sizeof *out);
-    k->values(got, m, value, first, last, head_dim, out);
-    scalar_kernels.values(want, m, value, first, last, head_dim, out + (size_t)m * head_dim);
+    k->values(got, m, value, first, last, head_dim, NULL, out);
+    scalar_kernels.values(want, m, value, first, last, head_dim, NULL, out + (size_t)m * head_dim);
     assert_same_floats("values", k, out, out + (size_t)m * head_dim, (size_t)m * head_dim);
     free(keys), free(q), free(got), free(want), free(out);
 }
