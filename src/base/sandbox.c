@@ -1,0 +1,211 @@
+#include "base/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- Landlock ---- */
+
+/* As of version 6; older headers know only the first field, older kernels take zeros for the rest. */
+struct ruleset {
+    uint64_t files, tcp, scoped;
+};
+
+/* Bits that headers of version 2 lack. */
+enum { FILE_TRUNCATE = 1 << 14, FILE_IOCTL = 1 << 15, TCP_BIND_CONNECT = 3, SCOPE_SOCKETS_SIGNALS = 3 };
+enum {
+    FILE_BITS_1 = (1 << 13) - 1,
+    READ = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
+    WRITE = READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+            FILE_TRUNCATE,
+    OF_FILES = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
+               FILE_TRUNCATE | FILE_IOCTL /* the rights that a rule for a file, not a folder, may hold */
+};
+
+static int landlock_version(void)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
+    return version > 0 ? (int)version : 0;
+}
+
+static struct ruleset everything(int version)
+{
+    struct ruleset set = {.files = FILE_BITS_1};
+    set.files |= version >= 2 ? LANDLOCK_ACCESS_FS_REFER : 0;
+    set.files |= version >= 3 ? FILE_TRUNCATE : 0;
+    set.files |= version >= 5 ? FILE_IOCTL : 0;
+    set.tcp = version >= 4 ? TCP_BIND_CONNECT : 0;
+    set.scoped = version >= 6 ? SCOPE_SOCKETS_SIGNALS : 0;
+    return set;
+}
+
+static goss_status allow(int ruleset, const char *path, uint64_t rights, uint64_t known, goss_error *error)
+{
+    struct stat found;
+    struct landlock_path_beneath_attr rule = {.allowed_access = rights & known};
+    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
+    if (rule.parent_fd < 0)
+        return errno == ENOENT ? GOSS_OK : error_errno(error, path, "cannot open it for the sandbox");
+    if (fstat(rule.parent_fd, &found) || !S_ISDIR(found.st_mode))
+        rule.allowed_access &= OF_FILES;
+    goss_status status = GOSS_OK;
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
+        status = error_errno(error, path, "Landlock does not take it");
+    (void)close(rule.parent_fd);
+    return status;
+}
+
+static goss_status confine_files(const struct sandbox_rules *rules, int version, goss_error *error)
+{
+    struct ruleset set = everything(version);
+    int fd = (int)syscall(SYS_landlock_create_ruleset, &set, sizeof set, 0);
+    if (fd < 0)
+        return error_errno(error, "Landlock", "cannot make a set of rules");
+    goss_status status = GOSS_OK;
+    for (size_t i = 0; !status && i < rules->n_readable; i++)
+        status = allow(fd, rules->readable[i], READ, set.files, error);
+    for (size_t i = 0; !status && i < rules->n_writable; i++)
+        status = allow(fd, rules->writable[i], WRITE, set.files, error);
+    if (!status && syscall(SYS_landlock_restrict_self, fd, 0))
+        status = error_errno(error, "Landlock", "cannot enter");
+    (void)close(fd);
+    return status;
+}
+
+/* ---- seccomp ---- */
+
+/* Refused whatever their arguments: what makes connections, starts or touches other programs, changes the system, or
+ * could do any of that out of seccomp's sight. */
+static const int refused[] = {
+    SCMP_SYS(socket),
+    SCMP_SYS(socketpair),
+    SCMP_SYS(connect),
+    SCMP_SYS(bind),
+    SCMP_SYS(listen),
+    SCMP_SYS(sendmmsg),
+    SCMP_SYS(io_uring_setup),
+    SCMP_SYS(io_uring_enter),
+    SCMP_SYS(io_uring_register),
+    SCMP_SYS(execve),
+    SCMP_SYS(execveat),
+    SCMP_SYS(fork),
+    SCMP_SYS(vfork),
+    SCMP_SYS(ptrace),
+    SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev),
+    SCMP_SYS(pidfd_open),
+    SCMP_SYS(pidfd_getfd),
+    SCMP_SYS(kcmp),
+    SCMP_SYS(bpf),
+    SCMP_SYS(perf_event_open),
+    SCMP_SYS(userfaultfd),
+    SCMP_SYS(add_key),
+    SCMP_SYS(request_key),
+    SCMP_SYS(keyctl),
+    SCMP_SYS(unshare),
+    SCMP_SYS(setns),
+    SCMP_SYS(mount),
+    SCMP_SYS(umount2),
+    SCMP_SYS(move_mount),
+    SCMP_SYS(open_tree),
+    SCMP_SYS(fsopen),
+    SCMP_SYS(fsmount),
+    SCMP_SYS(fspick),
+    SCMP_SYS(mount_setattr),
+    SCMP_SYS(pivot_root),
+    SCMP_SYS(chroot),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(name_to_handle_at),
+    SCMP_SYS(mknod),
+    SCMP_SYS(mknodat),
+    SCMP_SYS(swapon),
+    SCMP_SYS(swapoff),
+    SCMP_SYS(reboot),
+    SCMP_SYS(kexec_load),
+    SCMP_SYS(kexec_file_load),
+    SCMP_SYS(init_module),
+    SCMP_SYS(finit_module),
+    SCMP_SYS(delete_module),
+    SCMP_SYS(acct),
+    SCMP_SYS(quotactl),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(personality),
+    SCMP_SYS(iopl),
+    SCMP_SYS(ioperm),
+    SCMP_SYS(modify_ldt),
+};
+
+static int refuse_some_arguments(scmp_filter_ctx filter)
+{
+    const uint32_t no = SCMP_ACT_ERRNO(EPERM);
+    /* clone3's arguments lie in memory that seccomp cannot read; told that it is missing, the C library uses clone. */
+    int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    if (!result) /* threads only */
+        result = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    if (!result) /* to an address: a datagram, or a connection that begins with data */
+        result = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0));
+    if (!result)
+        result =
+            seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
+    if (!result)
+        result =
+            seccomp_rule_add(filter, no, SCMP_SYS(sendmsg), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
+    if (!result) /* typing into the terminal that it was started from */
+        result = seccomp_rule_add(filter, no, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, TIOCSTI));
+    return result;
+}
+
+static goss_status refuse_calls(goss_error *error)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    if (!filter)
+        return error_memory(error, 0, "a seccomp filter");
+    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* all threads */
+    for (size_t i = 0; !result && i < sizeof refused / sizeof *refused; i++)
+        if (refused[i] >= 0) /* below 0: this processor has no such call */
+            result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+    if (!result)
+        result = refuse_some_arguments(filter);
+    if (!result)
+        result = seccomp_load(filter);
+    seccomp_release(filter);
+    if (result) {
+        errno = -result;
+        return error_errno(error, "seccomp", "cannot refuse system calls");
+    }
+    return GOSS_OK;
+}
+
+/* ---- both ---- */
+
+void sandbox_probe(struct sandbox_report *report)
+{
+    report->calls = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
+    report->landlock = landlock_version();
+    report->tcp = report->landlock >= 4;
+}
+
+goss_status sandbox_enter(const struct sandbox_rules *rules, struct sandbox_report *report, goss_error *error)
+{
+    sandbox_probe(report);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return error_errno(error, "the sandbox", "cannot give up privileges");
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no core file holds what people asked */
+    goss_status status = report->landlock ? confine_files(rules, report->landlock, error) : GOSS_OK;
+    if (!status && report->calls)
+        status = refuse_calls(error);
+    return status;
+}
