@@ -123,8 +123,10 @@ goss_status rate_int8(struct pool *pool, const struct kernels *kernels, int repe
     work.panel.q = aligned_alloc(64, (size_t)COLS * COLUMNS);
     work.panel.scale = aligned_alloc(64, sizeof(float) * BLOCKS * COLUMNS);
     work.panel.offset = aligned_alloc(64, sizeof(int32_t) * BLOCKS * COLUMNS);
+    work.panel.wide = aligned_alloc(64, sizeof(uint16_t) * COLS * COLUMNS);
     work.sum = aligned_alloc(64, sizeof(float) * COLUMNS * ROWS * (size_t)threads);
-    if (!work.quants || !work.scales || !work.panel.q || !work.panel.scale || !work.panel.offset || !work.sum) {
+    if (!work.quants || !work.scales || !work.panel.q || !work.panel.scale || !work.panel.offset || !work.panel.wide ||
+        !work.sum) {
         status = error_memory(error, (size_t)ROWS * COLS, "measuring int8 products");
     } else {
         multiplying_fill(&work);
@@ -140,6 +142,7 @@ goss_status rate_int8(struct pool *pool, const struct kernels *kernels, int repe
     free(work.panel.q);
     free(work.panel.scale);
     free(work.panel.offset);
+    free(work.panel.wide);
     free(work.sum);
     return status;
 }

@@ -53,13 +53,13 @@ typedef struct goss_model goss_model;
 
 /* Begin with goss_model_options_default() and change what matters. None of it changes a token of any answer. */
 typedef struct goss_model_options {
-    const char *cache;    /* folder for packed files; NULL: `path` must be a packed file */
-    int threads;          /* 0: one per core */
-    const char *isa;      /* the best instruction set to use: "scalar", "avx2", "avx512", "neon", "i8mm"; NULL: any */
-    int context;          /* most tokens of a prompt with its answer; 0: as many as fit in memory */
-    int max_turns;        /* turns computed at the same time; more may be open and wait */
-    int chunk;            /* prompt tokens per step */
-    bool no_lookup;       /* never computes several tokens in one step where a text repeats what it says already */
+    const char *cache; /* folder for packed files; NULL: `path` must be a packed file */
+    int threads;       /* 0: one per core */
+    const char *isa;   /* the best instruction set to use: "scalar", "avx2", "avx512", "amx", "neon", ..; NULL: any */
+    int context;       /* most tokens of a prompt with its answer; 0: as many as fit in memory */
+    int max_turns;     /* turns computed at the same time; more may be open and wait */
+    int chunk;         /* prompt tokens per step */
+    bool no_lookup;    /* never computes several tokens in one step where a text repeats what it says already */
     uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
 } goss_model_options;
 

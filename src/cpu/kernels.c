@@ -5,6 +5,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -41,6 +43,16 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 }
+
+/* The tile registers are large, so Linux wants to be asked for them; the permission holds for every thread. */
+static bool has_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
+    unsigned a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) && (d & AMX_TILE) &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
 #elif defined(__aarch64__)
 static bool has_dot_products(void)
 {
@@ -55,6 +67,7 @@ static bool has_matrix_products(void)
 
 static const struct entry entries[] = {
 #if defined(__x86_64__)
+    {&amx_kernels, has_amx},
     {&avx512_kernels, has_avx512},
     {&avx2_kernels, has_avx2},
 #elif defined(__aarch64__)

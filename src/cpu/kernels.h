@@ -7,6 +7,7 @@
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -28,6 +29,7 @@ struct panel {
     int8_t *q;       /* [cols/32][n][32] */
     float *scale;    /* [cols/32][n] */
     int32_t *offset; /* [cols/32][n]: -128 * the sum of the block's quants, for kernels that store weights as w + 128 */
+    uint16_t *wide;  /* [cols/32][n][32]: the quants as bf16, for kernels that say `wide` */
     float *x;        /* [n][cols] */
 };
 
@@ -43,6 +45,7 @@ typedef void product_fn(const struct slab *slab, const struct panel *panel, floa
 
 struct kernels {
     const char *name;
+    bool wide; /* panels need their plane of that name */
 
     /* Quantises n_block blocks of x into one column of the panel, from block `first` on. */
     void (*quantise)(const float *x, int n_block, const struct panel *panel, int first, int column);
@@ -79,7 +82,7 @@ struct kernels {
 
 extern const struct kernels scalar_kernels;
 #if defined(__x86_64__)
-extern const struct kernels avx2_kernels, avx512_kernels;
+extern const struct kernels avx2_kernels, avx512_kernels, amx_kernels;
 #elif defined(__aarch64__)
 extern const struct kernels neon_kernels, i8mm_kernels;
 #endif

@@ -75,6 +75,7 @@ static struct panel panel_open(int n, int cols)
                           .q = calloc(blocks, BLOCK),
                           .scale = calloc(blocks, sizeof(float)),
                           .offset = calloc(blocks, sizeof(int32_t)),
+                          .wide = calloc(blocks, BLOCK * sizeof(uint16_t)),
                           .x = calloc((size_t)n * cols, sizeof(float))};
 }
 
@@ -83,6 +84,7 @@ static void panel_close(struct panel *panel)
     free(panel->q);
     free(panel->scale);
     free(panel->offset);
+    free(panel->wide);
     free(panel->x);
 }
 
@@ -143,7 +145,8 @@ static void the_quantised_block_is_the_nearest_one(void **state)
     panel_close(&p);
 }
 
-/* Weights of any bits; `extreme` picks the values that make sums greatest. */
+/* Weights of any bits. `extreme` of 1 and 2 picks the values that make sums greatest; 3 and 4 only scales whose
+ * products with others are normal numbers, but for the activations' of 4. */
 static void fill_weights(uint8_t *quants, size_t n, uint8_t *scales, size_t n_scale, enum dtype type, int extreme)
 {
     for (size_t i = 0; i < n; i++)
@@ -151,7 +154,10 @@ static void fill_weights(uint8_t *quants, size_t n, uint8_t *scales, size_t n_sc
     for (size_t i = 0; i < n_scale; i++) {
         uint16_t half = f32_to_f16(below(9) ? uniform() : uniform() * 0x1p-20f);
         if (type == DTYPE_TILE_MXFP4)
-            scales[i] = (uint8_t)(extreme ? below(254) : below(5) ? 110 + below(20) : below(3));
+            scales[i] = (uint8_t)(extreme > 2 ? 64 + below(129)
+                                  : extreme   ? below(254)
+                                  : below(5)  ? 110 + below(20)
+                                              : below(3));
         else if (i % 2 == 0)
             memcpy(scales + i, &half, sizeof half);
     }
@@ -184,7 +190,9 @@ static void check_product(enum dtype type, int groups, int cols, int n, int extr
     for (int t = 0; t < n; t++) {
         float *x = panel.x + (size_t)t * cols;
         for (int i = 0; i < cols; i++)
-            x[i] = extreme ? (extreme == 1 || i % 2 ? 1.0f : -1.0f) : number();
+            x[i] = extreme == 1 || extreme == 2 ? (extreme == 1 || i % 2 ? 1.0f : -1.0f) : number();
+        for (int i = 0; extreme == 4 && t == n - 1 && i < BLOCK; i++)
+            x[cols - 1 - i] *= 0x1p+66f;
         scalar_kernels.quantise(x, cols / BLOCK, &panel, 0, t);
     }
     float *got = malloc(count * sizeof *got), *want = malloc(count * sizeof *want);
@@ -192,6 +200,8 @@ static void check_product(enum dtype type, int groups, int cols, int n, int extr
     EACH_ISA(k)
     {
         memset(got, 0xFF, count * sizeof *got);
+        for (int t = 0; k->wide && t < n; t++)
+            k->quantise(panel.x + (size_t)t * cols, cols / BLOCK, &panel, 0, t);
         product_of(k, type)(&slab, &panel, got);
         assert_same_floats("product", k, got, want, count);
     }
@@ -210,9 +220,13 @@ static void products_have_the_same_bits_for_every_type_and_shape(void **state)
             check_product(types[type], 1 + n % 4, BLOCK * (1 + n % 5), n, 0);
         for (int blocks = 1; blocks < 40; blocks += 3) /* across segment ends */
             check_product(types[type], 1 + blocks % 3, BLOCK * blocks, 1 + blocks % 7, 0);
+        for (int n = 13; n < 100; n += n < 60 ? 1 : 7) {
+            check_product(types[type], 1 + n % 4, BLOCK * (1 + n % 37), n, 3);
+            check_product(types[type], 2, BLOCK * 3, n, 4);
+        }
         check_product(types[type], 2, SEGMENT * 4, 1, 0);
         check_product(types[type], 2, SEGMENT * 5 + BLOCK, 1, 0);
-        for (int n = 1; n < 9; n++)
+        for (int n = 1; n < 50; n += n < 8 ? 1 : 13)
             for (int extreme = 1; extreme < 3; extreme++)
                 check_product(types[type], 2, 3 * BLOCK, n, extreme);
     }
