@@ -74,7 +74,7 @@ static goss_status chat_json(struct buffer *text, const char *model, const char 
     if (!status)
         status = buffer_append_text(text, ",\n\"messages\":", error);
     if (!status)
-        status = conversation_to_json(conversation, text, error);
+        status = conversation_to_json(conversation, NULL, text, error);
     return status ? status : buffer_append_text(text, "}\n", error);
 }
 
@@ -114,7 +114,7 @@ goss_status chat_file_load(const char *path, struct conversation *conversation, 
     if (!status && json_tree_is(system, JSON_TREE_STRING) && !(*instructions = strdup(system->text)))
         status = error_memory(error, system->size, "the instructions");
     if (!status)
-        status = conversation_from_json(conversation, messages, path, error);
+        status = conversation_from_json(conversation, messages, path, NULL, error);
     arena_free(&arena);
     free(bytes);
     return status;

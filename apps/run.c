@@ -37,7 +37,7 @@ static json_t *messages_from(const struct conversation *conversation, size_t fir
     struct buffer text;
     json_t *messages = NULL;
     buffer_init(&text, (size_t)4 * PROMPT_LIMIT);
-    if (!conversation_to_json(&added, &text, NULL))
+    if (!conversation_to_json(&added, NULL, &text, NULL))
         messages = json_loadb((const char *)text.data, text.size, JSON_ALLOW_NUL, NULL);
     buffer_free(&text);
     return messages;

@@ -5,8 +5,12 @@
 #include "agent/turn.h"
 #include "base/buffer.h"
 #include "harmony/message_json.h"
+#include "harmony/names.h"
 
-enum { MOST_TEXT = 1 << 30 /* bytes handed to the caller at once */ };
+enum {
+    MOST_TEXT = 1 << 30, /* bytes handed to the caller at once */
+    MOST_RECIPIENT = 1 << 20
+};
 
 struct goss_model {
     struct model *model;
@@ -17,11 +21,14 @@ struct goss_model {
 };
 
 struct goss_conversation {
-    struct conversation conversation;
+    struct conversation conversation; /* functions under identifiers */
+    struct name_map names;
 };
 
 struct goss_turn {
     struct turn *turn;
+    const struct name_map *names; /* the conversation's */
+    struct buffer recipient;      /* of the last event */
 };
 
 void goss_free(void *memory)
@@ -183,6 +190,7 @@ void goss_conversation_close(goss_conversation *c)
     if (!c)
         return;
     conversation_free(&c->conversation);
+    name_map_free(&c->names);
     free(c);
 }
 
@@ -208,15 +216,20 @@ goss_status goss_conversation_add_tool(goss_conversation *c, const char *name, c
                                        goss_error *error)
 {
     const struct part part = {.kind = PART_TEXT, .text = text, .text_size = size};
+    struct buffer recipient;
     if (!name)
         return error_set(error, GOSS_E_ARGUMENT, "a tool's answer needs the tool's name");
+    buffer_init(&recipient, MOST_RECIPIENT);
+    goss_status status = name_map_add_recipient(&c->names, name, &recipient, error);
     const struct message message = {.role = ROLE_TOOL,
-                                    .name = name,
+                                    .name = (const char *)recipient.data,
                                     .recipient = role_name(ROLE_ASSISTANT),
                                     .channel = "commentary",
                                     .part = &part,
                                     .n_part = 1};
-    return conversation_add(&c->conversation, &message, error);
+    status = status ? status : conversation_add(&c->conversation, &message, error);
+    buffer_free(&recipient);
+    return status;
 }
 
 goss_status goss_conversation_add_json(goss_conversation *c, const char *json, size_t size, goss_error *error)
@@ -226,7 +239,7 @@ goss_status goss_conversation_add_json(goss_conversation *c, const char *json, s
     size_t before = c->conversation.n_message;
     goss_status status = json_tree_read(&arena, json, size, "messages", &messages, error);
     if (status == GOSS_OK)
-        status = conversation_from_json(&c->conversation, messages, "messages", error);
+        status = conversation_from_json(&c->conversation, messages, "messages", &c->names, error);
     if (status)
         c->conversation.n_message = before; /* all or nothing */
     arena_free(&arena);
@@ -239,7 +252,7 @@ goss_status goss_conversation_json(const goss_conversation *c, char **json, size
     *json = NULL;
     *size = 0;
     buffer_init(&out, MOST_TEXT);
-    goss_status status = conversation_to_json(&c->conversation, &out, error);
+    goss_status status = conversation_to_json(&c->conversation, &c->names, &out, error);
     if (status) {
         buffer_free(&out);
         return status;
@@ -290,6 +303,8 @@ goss_status goss_turn_open(goss_turn **turn, goss_model *m, goss_conversation *c
         free(t);
         return status;
     }
+    t->names = &c->names;
+    buffer_init(&t->recipient, MOST_TEXT);
     *turn = t;
     return GOSS_OK;
 }
@@ -299,10 +314,11 @@ void goss_turn_close(goss_turn *t)
     if (!t)
         return;
     turn_close(t->turn);
+    buffer_free(&t->recipient);
     free(t);
 }
 
-static void translate(const struct turn_event *from, goss_event *to)
+static void translate(goss_turn *t, const struct turn_event *from, goss_event *to)
 {
     static const goss_event_kind kind[] = {
         [TURN_WAIT] = GOSS_EVENT_WAIT, [TURN_BEGIN] = GOSS_EVENT_BEGIN,   [TURN_TEXT] = GOSS_EVENT_TEXT,
@@ -328,20 +344,23 @@ static void translate(const struct turn_event *from, goss_event *to)
                        .error = from->error};
     if (from->kind == TURN_REPAIR)
         to->size = strlen(to->text);
+    /* without memory for its name a function goes by its identifier */
+    if (from->recipient && name_map_find_recipient(t->names, from->recipient, &t->recipient, NULL) == GOSS_OK)
+        to->recipient = (const char *)t->recipient.data;
 }
 
 void goss_turn_next(goss_turn *t, goss_event *event)
 {
     struct turn_event inner;
     turn_next(t->turn, &inner);
-    translate(&inner, event);
+    translate(t, &inner, event);
 }
 
 void goss_turn_poll(goss_turn *t, goss_event *event)
 {
     struct turn_event inner;
     turn_poll(t->turn, &inner);
-    translate(&inner, event);
+    translate(t, &inner, event);
 }
 
 void goss_turn_cancel(goss_turn *t)

@@ -318,7 +318,7 @@ goss_status answer_keep(const struct answer *answer, const struct conversation *
         status = conversation_add(&kept, &conversation->message[i], error);
     struct buffer messages;
     buffer_init(&messages, MOST_TEXT);
-    status = status ? status : conversation_to_json(&kept, &messages, error);
+    status = status ? status : conversation_to_json(&kept, NULL, &messages, error);
     struct json_out json = {.out = out, .error = error, .status = status};
     json_out_open(&json, NULL, '{');
     json_out_raw(&json, "messages", (const char *)messages.data, messages.size);

@@ -85,7 +85,7 @@ static goss_status read_chain(struct past *past, struct store *store)
     status = status ? status : read_stored(past, &text, &past->chain);
     buffer_free(&text);
     for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn && !status; turn = turn->next)
-        status = conversation_from_json(&past->messages, json_tree_get(turn, "messages"), "a stored response",
+        status = conversation_from_json(&past->messages, json_tree_get(turn, "messages"), "a stored response", NULL,
                                         &past->error->base);
     return status;
 }
@@ -138,7 +138,7 @@ static goss_status add_reference(struct past *past, struct store *store, const s
         struct conversation stored = {0};
         status = read_stored(past, &text, &turn);
         if (status == GOSS_OK)
-            status = conversation_from_json(&stored, json_tree_get(turn, "messages"), "a stored response", error);
+            status = conversation_from_json(&stored, json_tree_get(turn, "messages"), "a stored response", NULL, error);
         found = status || find_item(&stored, turn, index, to, &status, error);
         conversation_free(&stored);
     }

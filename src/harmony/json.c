@@ -82,8 +82,9 @@ goss_status harmony_render_json(const struct harmony *harmony, const char *text,
     struct json_node *root;
     goss_status status = json_tree_read(&arena, text, size, "standard input", &root, error);
     status = status ? status : read_options(root, &options, error);
-    status = status ? status
-                    : conversation_from_json(&conversation, json_tree_get(root, "messages"), "standard input", error);
+    status =
+        status ? status
+               : conversation_from_json(&conversation, json_tree_get(root, "messages"), "standard input", NULL, error);
     status = status ? status : render(harmony, &conversation, &options, &ids, error);
     status = status ? status : write_ids(harmony, &ids, out, error);
     token_list_free(&ids);
@@ -155,7 +156,7 @@ goss_status harmony_parse_json(const struct harmony *harmony, const char *text, 
     enum role given = (enum role)role;
     status = status ? status : parse_ids(harmony, ids, role < 0 ? NULL : &given, &conversation, &repairs, error);
     status = status ? status : buffer_append_text(out, "{\"messages\":", error);
-    status = status ? status : conversation_to_json(&conversation, out, error);
+    status = status ? status : conversation_to_json(&conversation, NULL, out, error);
     status = status ? status : buffer_append_text(out, ",\"repairs\":[", error);
     status = status ? status : buffer_append_text(out, repairs.data ? (const char *)repairs.data : "", error);
     status = status ? status : buffer_append_text(out, "]}", error);

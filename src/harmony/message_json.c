@@ -2,10 +2,13 @@
 
 #include <string.h>
 
+enum { MOST_RECIPIENT = 1 << 20 };
+
 /* One message being read. What it is built of lies in the scratch arena and in the tree; conversation_add copies it. A
  * failure is remembered, and every later step does nothing. */
 struct form {
     struct arena scratch;
+    struct name_map *names; /* or NULL */
     const char *where;
     size_t index; /* of the message */
     goss_error *error;
@@ -81,6 +84,30 @@ static const char *schema_text(struct form *form, const struct json_node *schema
     return text;
 }
 
+/* The identifier of a function's name, or the name itself if names are kept. */
+static const char *identifier_of(struct form *form, const char *name)
+{
+    const char *identifier = name;
+    if (name && form->names && form->status == GOSS_OK)
+        form->status = name_map_add(form->names, name, &identifier, form->error);
+    return identifier;
+}
+
+/* The same for "functions.NAME". */
+static const char *recipient_of(struct form *form, const char *recipient)
+{
+    struct buffer text;
+    const char *copy = recipient;
+    if (!recipient || !form->names || form->status)
+        return recipient;
+    buffer_init(&text, MOST_RECIPIENT);
+    form->status = name_map_add_recipient(form->names, recipient, &text, form->error);
+    if (form->status == GOSS_OK && !(copy = arena_copy(&form->scratch, text.data, text.size)))
+        form->status = error_memory(form->error, text.size, "a recipient");
+    buffer_free(&text);
+    return copy;
+}
+
 static void read_namespace(struct form *form, const struct json_node *object, struct tool_namespace *space)
 {
     const struct json_node *tools = given_as(form, object, "tools", JSON_TREE_ARRAY, "must be an array");
@@ -92,7 +119,7 @@ static void read_namespace(struct form *form, const struct json_node *object, st
     space->n_tool = n;
     const struct json_node *node = tools ? tools->child : NULL;
     for (size_t i = 0; i < n && tool; i++, node = node->next) {
-        tool[i].name = required_string(form, node, "name");
+        tool[i].name = identifier_of(form, required_string(form, node, "name"));
         tool[i].description = optional_string(form, node, "description");
         tool[i].schema = schema_text(form, given(node, "parameters"));
     }
@@ -231,7 +258,9 @@ static void read_message(struct form *form, const struct json_node *object, stru
     if (role && !role_find(role, &message->role))
         refuse(form, "role", "must be system, developer, user, assistant or tool");
     message->name = optional_string(form, object, "name");
-    message->recipient = optional_string(form, object, "recipient");
+    if (message->role == ROLE_TOOL)
+        message->name = recipient_of(form, message->name);
+    message->recipient = recipient_of(form, optional_string(form, object, "recipient"));
     message->channel = optional_string(form, object, "channel");
     message->content_type = optional_string(form, object, "content_type");
     read_content(form, json_tree_get(object, "content"), message);
@@ -239,13 +268,13 @@ static void read_message(struct form *form, const struct json_node *object, stru
 }
 
 goss_status conversation_from_json(struct conversation *conversation, const struct json_node *messages,
-                                   const char *where, goss_error *error)
+                                   const char *where, struct name_map *names, goss_error *error)
 {
     if (!json_tree_is(messages, JSON_TREE_ARRAY))
         return error_set(error, GOSS_E_FORMAT, "%s: 'messages' must be an array", where);
     size_t index = 0;
     for (const struct json_node *node = messages->child; node; node = node->next) {
-        struct form form = {.where = where, .index = index++, .error = error};
+        struct form form = {.names = names, .where = where, .index = index++, .error = error};
         struct message message = {.role = ROLE_USER};
         read_message(&form, node, &message);
         if (form.status == GOSS_OK)
@@ -259,6 +288,7 @@ goss_status conversation_from_json(struct conversation *conversation, const stru
 
 /* Writing. A failure stops every later write. */
 struct output {
+    const struct name_map *names; /* or NULL */
     struct buffer *out;
     goss_error *error;
     goss_status status;
@@ -292,6 +322,26 @@ static void put_optional(struct output *output, const char *before, const char *
         put_field(output, before, value);
 }
 
+/* A function by its name again. */
+static void put_function(struct output *output, const char *before, const char *identifier)
+{
+    put_field(output, before, output->names ? name_map_find(output->names, identifier) : identifier);
+}
+
+/* The same for "functions.IDENTIFIER", if there is a recipient. */
+static void put_recipient(struct output *output, const char *before, const char *recipient)
+{
+    struct buffer text;
+    if (!recipient || !output->names || output->status) {
+        put_optional(output, before, recipient);
+        return;
+    }
+    buffer_init(&text, MOST_RECIPIENT);
+    output->status = name_map_find_recipient(output->names, recipient, &text, output->error);
+    put_optional(output, before, (const char *)text.data);
+    buffer_free(&text);
+}
+
 static void put_tools(struct output *output, const struct part *part)
 {
     if (part->n_tools == 0) {
@@ -305,7 +355,7 @@ static void put_tools(struct output *output, const struct part *part)
         put_field(output, ",\"description\":", space->description);
         put(output, ",\"tools\":[");
         for (size_t j = 0; j < space->n_tool; j++) {
-            put_field(output, j ? ",{\"name\":" : "{\"name\":", space->tool[j].name);
+            put_function(output, j ? ",{\"name\":" : "{\"name\":", space->tool[j].name);
             put_field(output, ",\"description\":", space->tool[j].description ? space->tool[j].description : "");
             put(output, ",\"parameters\":");
             put(output, space->tool[j].schema ? space->tool[j].schema : "null");
@@ -373,24 +423,31 @@ static void put_content(struct output *output, const struct message *message)
     put(output, "]");
 }
 
-goss_status conversation_to_json(const struct conversation *conversation, struct buffer *out, goss_error *error)
+static void put_message(struct output *output, const char *before, const struct message *message)
 {
-    struct output output = {.out = out, .error = error};
+    put_field(output, before, role_name(message->role));
+    if (message->role == ROLE_TOOL)
+        put_recipient(output, ",\"name\":", message->name);
+    else
+        put_optional(output, ",\"name\":", message->name);
+    put_recipient(output, ",\"recipient\":", message->recipient);
+    put(output, ",\"content\":");
+    put_content(output, message);
+    put_optional(output, ",\"channel\":", message->channel);
+    put_optional(output, ",\"content_type\":", message->content_type);
+    for (size_t i = 0; i < message->n_sampled && output->status == GOSS_OK; i++)
+        output->status = buffer_append_format(output->out, output->error, "%s%d%s", i ? "," : ",\"sampled\":[",
+                                              message->sampled[i], i + 1 == message->n_sampled ? "]" : "");
+    put(output, "}");
+}
+
+goss_status conversation_to_json(const struct conversation *conversation, const struct name_map *names,
+                                 struct buffer *out, goss_error *error)
+{
+    struct output output = {.names = names, .out = out, .error = error};
     put(&output, "[");
-    for (size_t i = 0; i < conversation->n_message && output.status == GOSS_OK; i++) {
-        const struct message *message = &conversation->message[i];
-        put_field(&output, i ? ",{\"role\":" : "{\"role\":", role_name(message->role));
-        put_optional(&output, ",\"name\":", message->name);
-        put_optional(&output, ",\"recipient\":", message->recipient);
-        put(&output, ",\"content\":");
-        put_content(&output, message);
-        put_optional(&output, ",\"channel\":", message->channel);
-        put_optional(&output, ",\"content_type\":", message->content_type);
-        for (size_t j = 0; j < message->n_sampled && output.status == GOSS_OK; j++)
-            output.status = buffer_append_format(out, error, "%s%d%s", j ? "," : ",\"sampled\":[", message->sampled[j],
-                                                 j + 1 == message->n_sampled ? "]" : "");
-        put(&output, "}");
-    }
+    for (size_t i = 0; i < conversation->n_message && output.status == GOSS_OK; i++)
+        put_message(&output, i ? ",{\"role\":" : "{\"role\":", &conversation->message[i]);
     put(&output, "]");
     return output.status;
 }

@@ -69,6 +69,35 @@ const char *name_map_find(const struct name_map *map, const char *identifier)
     return identifier;
 }
 
+/* Where the function begins in a recipient; its end if there is none. */
+static const char *function_of(const char *recipient)
+{
+    const char *dot = strchr(recipient, '.');
+    return dot ? dot + 1 : recipient + strlen(recipient);
+}
+
+static goss_status put_recipient(const char *recipient, const char *function, const char *instead, struct buffer *text,
+                                 goss_error *error)
+{
+    buffer_clear(text);
+    goss_status status = buffer_append(text, recipient, (size_t)(function - recipient), error);
+    return status ? status : buffer_append_text(text, instead, error);
+}
+
+goss_status name_map_add_recipient(struct name_map *map, const char *recipient, struct buffer *text, goss_error *error)
+{
+    const char *function = function_of(recipient), *identifier = function;
+    goss_status status = *function ? name_map_add(map, function, &identifier, error) : GOSS_OK;
+    return status ? status : put_recipient(recipient, function, identifier, text, error);
+}
+
+goss_status name_map_find_recipient(const struct name_map *map, const char *recipient, struct buffer *text,
+                                    goss_error *error)
+{
+    const char *function = function_of(recipient);
+    return put_recipient(recipient, function, name_map_find(map, function), text, error);
+}
+
 void name_map_free(struct name_map *map)
 {
     arena_free(&map->arena);

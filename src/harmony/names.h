@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "base/arena.h"
-#include "base/error.h"
+#include "base/buffer.h"
 
 struct name_pair {
     const char *name, *identifier;
@@ -26,6 +26,12 @@ struct name_map {
 goss_status name_map_add(struct name_map *map, const char *name, const char **identifier, goss_error *error);
 /* The name behind an identifier, or the identifier itself if it was never given out. */
 const char *name_map_find(const struct name_map *map, const char *identifier);
+
+/* The same for recipients, "functions.NAME": what follows the first dot is the function; without one there is none. The
+ * result replaces what `text` holds. */
+goss_status name_map_add_recipient(struct name_map *map, const char *recipient, struct buffer *text, goss_error *error);
+goss_status name_map_find_recipient(const struct name_map *map, const char *recipient, struct buffer *text,
+                                    goss_error *error);
 void name_map_free(struct name_map *map);
 
 #endif

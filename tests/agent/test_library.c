@@ -79,7 +79,7 @@ static char *answer(goss_model *model, goss_conversation *c, uint64_t seed)
                        event.text ? event.text : "");
     }
     assert_int_not_equal(event.finish, GOSS_FINISH_FAILED);
-    assert_true(event.prompt_tokens > 50 && event.answer_tokens > 0 && event.answer_tokens <= 40);
+    assert_true(event.prompt_tokens > 20 && event.answer_tokens > 0 && event.answer_tokens <= 40);
     goss_turn_next(turn, &event);
     assert_int_equal(event.kind, GOSS_EVENT_DONE);
     goss_turn_close(turn);
@@ -207,6 +207,91 @@ static void a_conversation_goes_to_json_and_back(void **state)
     goss_conversation_close(b);
 }
 
+static goss_conversation *from_json(const char *json)
+{
+    goss_conversation *c;
+    goss_error error;
+    assert_int_equal(goss_conversation_open(&c, NULL), GOSS_OK);
+    if (goss_conversation_add_json(c, json, strlen(json), &error))
+        fail_msg("%s", error.text);
+    return c;
+}
+
+static void an_answer_that_was_saved_is_prompted_with_the_ids_that_were_sampled(void **state)
+{
+    static const char sampled[] = "<|channel|>final<|message|>t<|constrain|>he"; /* no tokenizer would write it so */
+    goss_model *model = open_model(*state, 1);
+    static const char plain[] = "[{\"role\":\"assistant\",\"content\":\"the\",\"channel\":\"final\"}]";
+    char json[2000], *saved;
+    int32_t *ids;
+    size_t n, size, at = sizeof plain - 1 - strlen("}]");
+    assert_int_equal(goss_tokenize(model, sampled, sizeof sampled - 1, true, &ids, &n, NULL), GOSS_OK);
+    memcpy(json, plain, at);
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)snprintf(json + at, sizeof json - at, "%s%d", i ? "," : ",\"sampled\":[", ids[i]);
+    (void)snprintf(json + at, sizeof json - at, "]}]");
+    goss_conversation *a = from_json(json), *b, *c = from_json(plain);
+    assert_int_equal(goss_conversation_json(a, &saved, &size, NULL), GOSS_OK);
+    assert_string_equal(saved, json);
+    b = from_json(saved);
+    char *kept, *loaded, *rendered;
+    assert_int_equal(goss_conversation_add_user(a, "go on", 5, NULL), GOSS_OK);
+    assert_int_equal(goss_conversation_add_user(b, "go on", 5, NULL), GOSS_OK);
+    assert_int_equal(goss_conversation_add_user(c, "go on", 5, NULL), GOSS_OK);
+    kept = answer(model, a, 8), loaded = answer(model, b, 8), rendered = answer(model, c, 8);
+    assert_string_equal(kept, loaded);
+    assert_string_not_equal(kept, rendered); /* the same text without its ids is another prompt */
+    free(kept);
+    free(loaded);
+    free(rendered);
+    goss_free(ids);
+    goss_free(saved);
+    goss_conversation_close(a);
+    goss_conversation_close(b);
+    goss_conversation_close(c);
+    goss_model_close(model);
+}
+
+/* P14. Declares two functions, calls the first and answers; %s are their names. */
+static goss_conversation *with_functions(const char *first, const char *second)
+{
+    static const char form[] =
+        "[{\"role\":\"developer\",\"content\":[{\"type\":\"developer_content\",\"instructions\":null,"
+        "\"tools\":{\"functions\":{\"name\":\"functions\",\"description\":null,\"tools\":["
+        "{\"name\":\"%s\",\"description\":\"\",\"parameters\":null},"
+        "{\"name\":\"%s\",\"description\":\"\",\"parameters\":null}]}}}]},"
+        "{\"role\":\"user\",\"name\":\"Ann.Other One\",\"content\":\"Is it wet?\"},"
+        "{\"role\":\"assistant\",\"recipient\":\"functions.%s\",\"content\":\"{}\",\"channel\":\"commentary\"}]";
+    char json[1000];
+    (void)snprintf(json, sizeof json, form, first, second, first);
+    goss_conversation *c = from_json(json);
+    char *back, name[100];
+    size_t size;
+    assert_int_equal(goss_conversation_json(c, &back, &size, NULL), GOSS_OK);
+    assert_string_equal(back, json); /* whatever the names are, the caller's stay */
+    goss_free(back);
+    (void)snprintf(name, sizeof name, "functions.%s", first);
+    assert_int_equal(goss_conversation_add_tool(c, name, "no", 2, NULL), GOSS_OK);
+    return c;
+}
+
+static void names_of_functions_that_are_no_identifiers_become_ones_for_the_model_alone(void **state)
+{
+    goss_model *model = open_model(*state, 1);
+    goss_conversation *a = with_functions("get weather", "get_weather"),
+                      *b = with_functions("get_weather", "get_weather_2"), *c = with_functions("getweather", "x");
+    char *mapped = answer(model, a, 3), *plain = answer(model, b, 3), *other = answer(model, c, 3);
+    assert_string_equal(mapped, plain); /* the same prompt */
+    assert_string_not_equal(mapped, other);
+    free(mapped);
+    free(plain);
+    free(other);
+    goss_conversation_close(a);
+    goss_conversation_close(b);
+    goss_conversation_close(c);
+    goss_model_close(model);
+}
+
 static void wrong_arguments_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -246,6 +331,8 @@ int main(void)
         cmocka_unit_test(a_cancelled_turn_says_so),
         cmocka_unit_test(text_goes_to_ids_and_back),
         cmocka_unit_test(a_conversation_goes_to_json_and_back),
+        cmocka_unit_test(an_answer_that_was_saved_is_prompted_with_the_ids_that_were_sampled),
+        cmocka_unit_test(names_of_functions_that_are_no_identifiers_become_ones_for_the_model_alone),
         cmocka_unit_test(wrong_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

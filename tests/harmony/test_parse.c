@@ -339,6 +339,22 @@ static void p14_names_map_to_identifiers_and_back(void **state)
         assert_string_equal(name_map_find(&map, identifier), cases[i][0]);
     }
     assert_string_equal(name_map_find(&map, "never declared"), "never declared");
+    static const char *const recipients[][2] = {{"functions.get weather", "functions.get_weather"},
+                                                {"functions.a.b", "functions.a_b"},
+                                                {"python", "python"},
+                                                {"odd name", "odd name"},
+                                                {"browser.search", "browser.search"}};
+    struct buffer there, back;
+    buffer_init(&there, 100);
+    buffer_init(&back, 100);
+    for (size_t i = 0; i < sizeof recipients / sizeof recipients[0]; i++) {
+        assert_int_equal(name_map_add_recipient(&map, recipients[i][0], &there, NULL), GOSS_OK);
+        assert_string_equal(there.data, recipients[i][1]);
+        assert_int_equal(name_map_find_recipient(&map, (const char *)there.data, &back, NULL), GOSS_OK);
+        assert_string_equal(back.data, recipients[i][0]);
+    }
+    buffer_free(&there);
+    buffer_free(&back);
     name_map_free(&map);
 }
 
