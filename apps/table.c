@@ -175,14 +175,14 @@ const struct option option_table[OPTION_COUNT] = {
                         .value = "N,...",
                         .least = 1,
                         .most = 131072,
-                        .standard = "16,128,512",
+                        .standard = "128,512,2048,8192",
                         .help = "prompt lengths to time"},
     [OPTION_DEPTH] = {.name = "depth",
                       .kind = KIND_LIST,
                       .value = "N,...",
                       .least = 0,
                       .most = 131072,
-                      .standard = "0,512",
+                      .standard = "0,8192,32768",
                       .help = "positions already filled before decoding is timed"},
     [OPTION_REPEAT] = {.name = "repeat",
                        .kind = KIND_WHOLE,
@@ -191,6 +191,16 @@ const struct option option_table[OPTION_COUNT] = {
                        .most = 1000,
                        .standard = "5",
                        .help = "times each figure is measured; the median is reported, with the least and the most"},
+    [OPTION_SECONDS] = {.name = "seconds",
+                        .kind = KIND_WHOLE,
+                        .value = "N",
+                        .least = 0,
+                        .most = 86400,
+                        .standard = "30",
+                        .help = "start no repetition of a figure later than this"},
+    [OPTION_NO_COLD] = {.name = "no-cold",
+                        .kind = KIND_FLAG,
+                        .help = "leave the model in the system's memory: time no cold start"},
     [OPTION_MAN] = {.name = "man", .kind = KIND_FLAG, .help = "print the manual page in roff"},
     [OPTION_COMPLETION] = {.name = "completion",
                            .kind = KIND_CHOICE,
@@ -338,12 +348,19 @@ const struct command command_table[] = {
         .operands = "",
         .summary = "measure the speed of this machine and of a model",
         .text =
-            "Measures how fast this machine reads memory and multiplies int8, then, with `--model`, how fast the model "
-            "loads, reads prompts and writes answers, as medians with their spread, and the share of the memory rate "
-            "that decoding reaches.",
+            "Measures how fast this machine reads memory and multiplies int8 at most, with bare loops, then, with "
+            "`--model`, how fast the model starts from disk and from memory, reads prompts and writes answers: medians "
+            "with their spread, and for prompts the share of the int8 rate, for answers the share of the memory rate "
+            "that is reached. The machine's rates are measured again around every figure, for machines whose clock "
+            "moves.\n\n"
+            "Prompts are random tokens. Lengths and depths that would take more than five minutes are left out unless "
+            "they are asked for. A cold start means that the model's packed file is dropped from the system's memory "
+            "first.",
         .example = {{"gossamer bench", "this machine alone"},
-                    {"gossamer bench -m gpt-oss-20b --json > bench.json", "everything, for a program"}},
-        .option = {OPTION_MODEL, OPTION_PREFILL, OPTION_DEPTH, OPTION_REPEAT, OPTION_JSON, COMPUTE, OPTION_HELP},
+                    {"gossamer bench -m gpt-oss-20b --json > bench.json", "everything, for a program"},
+                    {"gossamer bench -m gpt-oss-20b --prefill 512 --depth 0 --no-cold", "the quick way"}},
+        .option = {OPTION_MODEL, OPTION_PREFILL, OPTION_DEPTH, OPTION_REPEAT, OPTION_SECONDS, OPTION_NO_COLD,
+                   OPTION_JSON, COMPUTE, OPTION_HELP},
         .run = command_bench,
     },
     {
