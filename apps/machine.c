@@ -50,7 +50,6 @@ static void instruction_sets(struct machine *machine)
     HAS("avx512f");
     HAS("avx512bw");
     HAS("avx512vl");
-    HAS("avx512vbmi");
     HAS("avx512vnni");
 #undef HAS
     machine->instruction_sets[n] = NULL;

@@ -20,7 +20,7 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_ISA] = {.name = "isa",
                     .kind = KIND_CHOICE,
                     .value = "SET",
-                    .choices = "scalar|avx2|avx512|amx|neon|i8mm",
+                    .choices = "scalar|avx2|avxvnni|avx512|amx|neon|i8mm",
                     .help = "use no instruction set above this one"},
     [OPTION_CHUNK] = {.name = "chunk",
                       .kind = KIND_WHOLE,

@@ -42,6 +42,7 @@ const struct peak *peak_of(const struct kernels *kernels)
 #if defined(__x86_64__)
         &amx_peak,
         &avx512_peak,
+        &avxvnni_peak,
         &avx2_peak,
 #elif defined(__aarch64__)
         &i8mm_peak,

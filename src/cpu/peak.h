@@ -19,7 +19,7 @@ struct peak {
 
 extern const struct peak scalar_peak;
 #if defined(__x86_64__)
-extern const struct peak avx2_peak, avx512_peak, amx_peak;
+extern const struct peak avx2_peak, avx512_peak, avxvnni_peak, amx_peak;
 uint64_t peak_read_avx512(const void *memory, size_t bytes); /* of the last two */
 #elif defined(__aarch64__)
 extern const struct peak i8mm_peak, neon_peak;

@@ -21,6 +21,20 @@ static int64_t avx2_multiply(int64_t rounds)
     return rounds * REPEATS * CHAINS * LANE;
 }
 
+static int64_t avxvnni_multiply(int64_t rounds)
+{
+    __m256i sum[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(5);
+#pragma GCC unroll 10
+    for (int i = 0; i < CHAINS; i++)
+        sum[i] = _mm256_setzero_si256();
+    for (int64_t r = 0; r < rounds * REPEATS; r++) {
+#pragma GCC unroll 10
+        for (int i = 0; i < CHAINS; i++)
+            __asm__ volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum[i]) : "x"(a), "x"(b));
+    }
+    return rounds * REPEATS * CHAINS * LANE;
+}
+
 static uint64_t avx2_read(const void *memory, size_t bytes)
 {
     const uint8_t *p = memory;
@@ -44,3 +58,4 @@ static uint64_t avx2_read(const void *memory, size_t bytes)
 }
 
 const struct peak avx2_peak = {.name = "avx2", .multiply = avx2_multiply, .read = avx2_read};
+const struct peak avxvnni_peak = {.name = "avxvnni", .multiply = avxvnni_multiply, .read = avx2_read};
