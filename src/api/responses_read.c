@@ -277,13 +277,15 @@ static void keep_items(struct reader *reader, const char *key)
 
 /* ---- tools ---- */
 
+/* Schemas are only bound to when the client says so: most agents say nothing, and theirs are often outside the strict
+ * subset. */
 static void read_function(struct reader *reader, const struct json_node *node, const char *space)
 {
     struct fields *f = &reader->fields;
     struct api_tool *tool = read_tool(reader, node, space, field_required(f, node, "name"),
                                       field_string(f, node, "description"), field_object(f, node, "parameters"));
     if (tool)
-        tool->strict = field_bool(f, node, "strict", true);
+        tool->strict = field_bool(f, node, "strict", false);
 }
 
 /* Functions and custom tools are the model's to call; a namespace is opened; every tool that only a hosted service can

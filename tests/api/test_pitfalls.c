@@ -14,6 +14,9 @@ static const char call_script[] =
     "<|channel|>analysis<|message|>I need the weather.<|end|><|start|>assistant<|channel|>commentary "
     "to=functions.get_weather <|constrain|>json<|message|>{\"city\":  \"Paris\", \"b\": 1, \"a\": 2}<|call|>";
 #define TOOL "{\"type\":\"function\",\"name\":\"get_weather\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}"
+#define STRICT_TOOL                                                                                                    \
+    "{\"type\":\"function\",\"name\":\"get_time\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"properties\":" \
+    "{}}}"
 #define CHAT_TOOL "{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"parameters\":{\"type\":\"object\"}}}"
 
 static struct wire_run opened(enum api_wire wire, const char *body, const char *script)
@@ -482,13 +485,13 @@ static void S1_a_schema_binds_the_answer_and_not_the_reasoning(void **state)
     struct api_settings settings = wire_settings();
     static const char body[] =
         "{\"input\":\"x\",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"n\",\"strict\":"
-        "true,\"schema\":{\"type\":\"object\", \"z\":1.50}}},\"tools\":[" TOOL "]}";
+        "true,\"schema\":{\"type\":\"object\", \"z\":1.50}}},\"tools\":[" TOOL "," STRICT_TOOL "]}";
     assert_int_equal(responses_read(&request, &settings, "k", body, sizeof body - 1, &error), GOSS_OK);
     assert_int_equal(request.turn.form, ANSWER_SCHEMA);
     assert_string_equal(request.turn.schema.json, "{\"type\":\"object\", \"z\":1.50}"); /* as it was written */
     assert_true(request.turn.schema.in_order);
     assert_int_equal(request.turn.n_strict, 1);
-    assert_string_equal(request.turn.strict[0], "functions.get_weather");
+    assert_string_equal(request.turn.strict[0], "functions.get_time"); /* the one whose client said so */
     assert_true(request.turn.declared_only);
     api_request_close(&request);
 }
