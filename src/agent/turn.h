@@ -13,7 +13,7 @@
 #define AGENT_TURN_H
 
 #include "engine/engine.h"
-#include "engine/vocabulary.h"
+#include "grammar/vocabulary.h"
 #include "harmony/parse.h"
 #include "harmony/render.h"
 
@@ -27,7 +27,7 @@ enum answer_form {
 };
 
 /* A JSON Schema for the answer. It is shown to the model in the developer message and enforced by a grammar: see
- * engine/grammar.h for what can be compiled. */
+ * grammar/grammar.h for what can be compiled. */
 struct answer_schema {
     const char *name, *description; /* name NULL: "response"; description may be NULL */
     const char *json;               /* [size] the schema's text */

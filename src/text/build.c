@@ -30,14 +30,14 @@ static bool piece_insert(uint32_t *slot, uint32_t bits, const uint8_t *bytes, si
     return false;
 }
 
-static bool normal(const struct vocabulary *v, uint32_t id)
+static bool normal(const struct byte_vocabulary *v, uint32_t id)
 {
     return v->kind[id] == TOKEN_NORMAL && v->offset[id + 1] > v->offset[id];
 }
 
 /* Fills an index with the tokens of which `wanted` (NULL: all normal tokens) is set; false when a wider one is needed.
  */
-static bool index_fill(uint32_t *slot, uint32_t bits, const struct vocabulary *v, const bool *wanted)
+static bool index_fill(uint32_t *slot, uint32_t bits, const struct byte_vocabulary *v, const bool *wanted)
 {
     memset(slot, 0xFF, sizeof *slot << bits);
     for (uint32_t id = 0; id < v->n_token; id++) {
@@ -48,7 +48,7 @@ static bool index_fill(uint32_t *slot, uint32_t bits, const struct vocabulary *v
     return true;
 }
 
-goss_status vocabulary_index(const struct vocabulary *v, struct piece_index *index, goss_error *error)
+goss_status byte_vocabulary_index(const struct byte_vocabulary *v, struct piece_index *index, goss_error *error)
 {
     uint32_t *slot = NULL;
     bool filled = false;
@@ -79,7 +79,7 @@ goss_status vocabulary_index(const struct vocabulary *v, struct piece_index *ind
     return GOSS_OK;
 }
 
-static goss_status check_merges(const struct vocabulary *v, goss_error *error)
+static goss_status check_merges(const struct byte_vocabulary *v, goss_error *error)
 {
     for (uint32_t rank = 0; rank < v->n_merge; rank++) {
         const struct merge *merge = &v->merge[rank];
@@ -108,7 +108,7 @@ static enum inserted pair_insert(uint64_t *slot, uint32_t bits, const struct mer
 }
 
 /* Enters every merge; *crowded is set when a wider table is needed. */
-static goss_status pairs_fill(uint64_t *slot, uint32_t bits, const struct vocabulary *v, bool *crowded,
+static goss_status pairs_fill(uint64_t *slot, uint32_t bits, const struct byte_vocabulary *v, bool *crowded,
                               goss_error *error)
 {
     memset(slot, 0xFF, sizeof *slot << bits);
@@ -124,7 +124,7 @@ static goss_status pairs_fill(uint64_t *slot, uint32_t bits, const struct vocabu
 
 /* Marks the tokens that their own bytes merge to: only for these does looking up a whole piece give what the merges
  * would. */
-static goss_status mark_reached(const struct tables *tables, const struct vocabulary *v, bool *reached,
+static goss_status mark_reached(const struct tables *tables, const struct byte_vocabulary *v, bool *reached,
                                 goss_error *error)
 {
     struct bpe_work work = {0};
@@ -169,7 +169,7 @@ static uint8_t *allocate_wide(size_t n)
 }
 
 /* Allocates for the vocabulary; the hash tables get `wider` more bits than they need at least. */
-static bool draft_open(struct draft *draft, const struct vocabulary *v, uint32_t wider)
+static bool draft_open(struct draft *draft, const struct byte_vocabulary *v, uint32_t wider)
 {
     struct tables_header header = {.magic = TABLES_MAGIC,
                                    .n_token = v->n_token,
@@ -202,7 +202,7 @@ static bool draft_open(struct draft *draft, const struct vocabulary *v, uint32_t
     return true;
 }
 
-static void copy_tokens(const struct draft *draft, const struct vocabulary *v)
+static void copy_tokens(const struct draft *draft, const struct byte_vocabulary *v)
 {
     memcpy(draft->offset, v->offset, sizeof *v->offset * ((size_t)v->n_token + 1));
     memcpy(draft->kind, v->kind, v->n_token);
@@ -221,7 +221,7 @@ static int compare_literals(const void *a, const void *b, void *bytes)
 }
 
 /* The literals: every token that is not normal, and the aliases, whose text follows that of the tokens. */
-static goss_status copy_literals(const struct draft *draft, const struct vocabulary *v, goss_error *error)
+static goss_status copy_literals(const struct draft *draft, const struct byte_vocabulary *v, goss_error *error)
 {
     struct literal *out = draft->literal;
     for (uint32_t id = 0; id < v->n_token; id++) {
@@ -262,7 +262,8 @@ static void byte_ranks_fill(const struct draft *draft)
 }
 
 /* Fills the table of whole pieces; the merges must be in their table. */
-static goss_status pieces_fill(const struct draft *draft, const struct vocabulary *v, bool *crowded, goss_error *error)
+static goss_status pieces_fill(const struct draft *draft, const struct byte_vocabulary *v, bool *crowded,
+                               goss_error *error)
 {
     bool *reached = NULL;
     goss_status status = GOSS_OK;
@@ -279,7 +280,7 @@ static goss_status pieces_fill(const struct draft *draft, const struct vocabular
     return status;
 }
 
-goss_status tokenizer_build(struct tokenizer **tokenizer, const struct vocabulary *v, goss_error *error)
+goss_status tokenizer_build(struct tokenizer **tokenizer, const struct byte_vocabulary *v, goss_error *error)
 {
     *tokenizer = NULL;
     goss_status status = check_merges(v, error);

@@ -19,7 +19,7 @@ struct alias {
     uint32_t id;
 };
 
-struct vocabulary {
+struct byte_vocabulary {
     const char *file; /* named in messages */
     enum split_pattern pattern;
     bool whole_pieces; /* a piece that is a token is taken whole, whatever the merges would make of it */
@@ -33,11 +33,12 @@ struct vocabulary {
 
 /* Makes a tokenizer that owns its tables. Merges and literals are checked; ids and offsets are the caller's to check.
  */
-goss_status tokenizer_build(struct tokenizer **tokenizer, const struct vocabulary *vocabulary, goss_error *error);
+goss_status tokenizer_build(struct tokenizer **tokenizer, const struct byte_vocabulary *vocabulary, goss_error *error);
 
 /* An index of the normal tokens of a vocabulary whose merges are not known yet. index->slot is the caller's to free.
  * Two tokens of the same bytes are refused. */
-goss_status vocabulary_index(const struct vocabulary *vocabulary, struct piece_index *index, goss_error *error);
+goss_status byte_vocabulary_index(const struct byte_vocabulary *vocabulary, struct piece_index *index,
+                                  goss_error *error);
 
 /* Takes over tables made by malloc; they are freed on failure too. */
 goss_status tokenizer_adopt(struct tokenizer **tokenizer, uint8_t *tables, size_t size, const char *file,

@@ -184,17 +184,17 @@ goss_status tokenizer_open_o200k(struct tokenizer **tokenizer, goss_error *error
         status = check_ranks(o, error);
     if (!status)
         status = tokenizer_build(tokenizer,
-                                 &(struct vocabulary){.file = name,
-                                                      .pattern = SPLIT_O200K,
-                                                      .whole_pieces = true,
-                                                      .n_token = N_TOKEN,
-                                                      .n_merge = N_MERGE,
-                                                      .n_alias = 1,
-                                                      .offset = o->offset,
-                                                      .bytes = o->bytes,
-                                                      .kind = o->kind,
-                                                      .merge = o->merge,
-                                                      .alias = &second_name},
+                                 &(struct byte_vocabulary){.file = name,
+                                                           .pattern = SPLIT_O200K,
+                                                           .whole_pieces = true,
+                                                           .n_token = N_TOKEN,
+                                                           .n_merge = N_MERGE,
+                                                           .n_alias = 1,
+                                                           .offset = o->offset,
+                                                           .bytes = o->bytes,
+                                                           .kind = o->kind,
+                                                           .merge = o->merge,
+                                                           .alias = &second_name},
                                  error);
     free(o->bytes);
     free(o);

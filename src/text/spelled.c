@@ -35,7 +35,7 @@ struct decoded {
     struct merge *merge;
     size_t merge_capacity;
     struct piece_index index;
-    struct vocabulary vocabulary;
+    struct byte_vocabulary vocabulary;
 };
 
 static void decoded_free(struct decoded *d)
@@ -193,15 +193,15 @@ goss_status tokenizer_build_spelled(struct tokenizer **tokenizer, const struct s
         goto done;
     }
     status = decode_tokens(&d, error);
-    d.vocabulary = (struct vocabulary){.file = source->file,
-                                       .pattern = source->pattern,
-                                       .whole_pieces = source->whole_pieces,
-                                       .n_token = source->n_token,
-                                       .offset = d.offset,
-                                       .bytes = d.bytes,
-                                       .kind = d.kind};
+    d.vocabulary = (struct byte_vocabulary){.file = source->file,
+                                            .pattern = source->pattern,
+                                            .whole_pieces = source->whole_pieces,
+                                            .n_token = source->n_token,
+                                            .offset = d.offset,
+                                            .bytes = d.bytes,
+                                            .kind = d.kind};
     if (!status)
-        status = vocabulary_index(&d.vocabulary, &d.index, error);
+        status = byte_vocabulary_index(&d.vocabulary, &d.index, error);
     if (!status)
         status = source->derive_merges ? derive_merges(&d, error) : resolve_merges(&d, error);
     d.vocabulary.merge = d.merge;

@@ -1,0 +1,21 @@
+/* The bytes of all tokens as a trie, which grammars walk to tell which tokens may come next. Built once per model and
+ * shared by all its grammars.
+ *
+ * Thread safety: immutable once open. */
+#ifndef GRAMMAR_VOCABULARY_H
+#define GRAMMAR_VOCABULARY_H
+
+#include "text/tokenizer.h"
+
+enum { VOCABULARY_TOKEN_BYTES = 250 /* a longer token never appears in constrained text */ };
+
+struct vocabulary;
+
+/* n_id: the number of ids that masks are about (the model's n_vocab). The tokenizer must outlive the vocabulary. */
+goss_status vocabulary_open(struct vocabulary **vocabulary, const struct tokenizer *tokenizer, int32_t n_id,
+                            goss_error *error);
+void vocabulary_close(struct vocabulary *vocabulary); /* NULL is fine */
+
+int32_t vocabulary_size(const struct vocabulary *vocabulary); /* n_id */
+
+#endif
