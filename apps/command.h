@@ -45,6 +45,23 @@ enum option_id {
     OPTION_PREFILL,
     OPTION_DEPTH,
     OPTION_REPEAT,
+    OPTION_SECONDS,
+    OPTION_NO_COLD,
+    OPTION_HOST,
+    OPTION_PORT,
+    OPTION_API_KEY_FILE,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_ALLOW_INSECURE,
+    OPTION_ALLOW_HOST,
+    OPTION_ALLOW_ORIGIN,
+    OPTION_PARALLEL,
+    OPTION_QUEUE,
+    OPTION_CONNECTIONS,
+    OPTION_NAME,
+    OPTION_STORE,
+    OPTION_NO_STORE,
+    OPTION_QUIET,
     OPTION_MAN,
     OPTION_COMPLETION,
     OPTION_JSON,
@@ -138,6 +155,7 @@ goss_status command_inspect(const struct arguments *arguments, goss_error *error
 goss_status command_pack(const struct arguments *arguments, goss_error *error);
 goss_status command_run(const struct arguments *arguments, goss_error *error);
 goss_status command_chat(const struct arguments *arguments, goss_error *error);
+goss_status command_serve(const struct arguments *arguments, goss_error *error);
 goss_status command_score(const struct arguments *arguments, goss_error *error);
 goss_status command_bench(const struct arguments *arguments, goss_error *error);
 goss_status command_doctor(const struct arguments *arguments, goss_error *error);

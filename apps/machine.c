@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/pool.h"
@@ -28,11 +27,11 @@ static void file_field(const char *path, const char *key, char *text, size_t siz
         (void)fclose(file);
 }
 
-static uint64_t memory_field(const char *key)
+static uint64_t kibibytes_field(const char *path, const char *key)
 {
     char text[64];
     unsigned long long kibibytes = 0;
-    file_field("/proc/meminfo", key, text, sizeof text);
+    file_field(path, key, text, sizeof text);
     return sscanf(text, "%llu", &kibibytes) == 1 ? (uint64_t)kibibytes << 10 : 0;
 }
 
@@ -51,7 +50,6 @@ static void instruction_sets(struct machine *machine)
     HAS("avx512f");
     HAS("avx512bw");
     HAS("avx512vl");
-    HAS("avx512vbmi");
     HAS("avx512vnni");
 #undef HAS
     machine->instruction_sets[n] = NULL;
@@ -90,13 +88,21 @@ void machine_read(struct machine *machine)
         long bytes = sysconf(cache[i]);
         machine->cache_bytes[i] = bytes > 0 ? (uint64_t)bytes : 0;
     }
-    machine->memory_bytes = memory_field("MemTotal");
-    machine->memory_free_bytes = memory_field("MemAvailable");
+    machine->memory_bytes = kibibytes_field("/proc/meminfo", "MemTotal");
+    machine->memory_free_bytes = kibibytes_field("/proc/meminfo", "MemAvailable");
     instruction_sets(machine);
 }
 
 uint64_t peak_memory_bytes(void)
 {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss << 10;
+    return kibibytes_field("/proc/self/status", "VmHWM");
+}
+
+void peak_memory_reset(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    if (!file)
+        return;
+    (void)fputs("5", file); /* proc(5): resets VmHWM */
+    (void)fclose(file);
 }

@@ -17,6 +17,7 @@ struct machine {
 
 void machine_read(struct machine *machine);
 
-uint64_t peak_memory_bytes(void); /* of this process so far */
+uint64_t peak_memory_bytes(void); /* of this process since its start or the last reset; mapped files count */
+void peak_memory_reset(void);     /* where the system allows it */
 
 #endif

@@ -3,12 +3,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "machine.h"
 #include "terminal.h"
-#include "weights/tile.h"
 
-enum { WORDS = 64 /* in flight per step of the reading loop */, PAGE = 4096 };
+enum { PAGE = 4096, HUGE_PAGE = 1 << 21 };
 
 static int ascending(const void *a, const void *b)
 {
@@ -18,6 +18,8 @@ static int ascending(const void *a, const void *b)
 
 struct figure figure_of(double *value, int n)
 {
+    if (n == 0)
+        return (struct figure){0};
     qsort(value, (size_t)n, sizeof *value, ascending);
     double median = n % 2 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
     return (struct figure){.median = median, .least = value[0], .most = value[n - 1]};
@@ -25,7 +27,8 @@ struct figure figure_of(double *value, int n)
 
 struct reading {
     const struct pool *pool;
-    uint64_t *word;
+    const struct peak *peak;
+    uint8_t *memory;
     size_t n_page;
     atomic_uint_fast64_t sum; /* so that no compiler leaves the reading out */
 };
@@ -42,107 +45,69 @@ static void reading_fill(void *argument, int worker)
     struct reading *reading = argument;
     size_t begin, end;
     pages_of(reading, worker, &begin, &end);
-    memset((uint8_t *)reading->word + begin * PAGE, worker + 1, (end - begin) * PAGE);
+    memset(reading->memory + begin * PAGE, worker + 1, (end - begin) * PAGE);
 }
 
 static void reading_run(void *argument, int worker)
 {
     struct reading *reading = argument;
-    uint64_t sum[WORDS] = {0}, total = 0;
     size_t begin, end;
     pages_of(reading, worker, &begin, &end);
-    for (size_t i = begin * PAGE / sizeof *reading->word; i < end * PAGE / sizeof *reading->word; i += WORDS)
-        for (int k = 0; k < WORDS; k++)
-            sum[k] += reading->word[i + (size_t)k];
-    for (int k = 0; k < WORDS; k++)
-        total += sum[k];
-    (void)atomic_fetch_add(&reading->sum, total);
+    uint64_t sum = reading->peak->read(reading->memory + begin * PAGE, (end - begin) * PAGE);
+    (void)atomic_fetch_add(&reading->sum, sum);
 }
 
-goss_status rate_read(struct pool *pool, int repeat, struct figure *rate, goss_error *error)
+goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error)
 {
-    double value[FIGURE_REPEATS];
     struct machine machine;
     machine_read(&machine);
     uint64_t bytes = (uint64_t)1 << 30;
     while (bytes > machine.memory_free_bytes / 4 && bytes > (uint64_t)1 << 26)
         bytes /= 2;
-    struct reading reading = {.pool = pool, .n_page = bytes / PAGE};
-    reading.word = aligned_alloc(PAGE, bytes);
-    if (!reading.word)
+    struct reading reading = {.pool = pool, .peak = peak, .n_page = bytes / PAGE};
+    reading.memory = aligned_alloc(HUGE_PAGE, bytes);
+    if (!reading.memory)
         return error_memory(error, bytes, "measuring the memory");
+    (void)madvise(reading.memory, bytes, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
     pool_run(pool, reading_fill, &reading);
-    for (int i = 0; i < repeat; i++) {
+    for (int i = 0; i < RATE_SAMPLES; i++) {
         double begin = seconds_now();
         pool_run(pool, reading_run, &reading);
         value[i] = (double)bytes / (seconds_now() - begin);
     }
-    free(reading.word);
-    *rate = figure_of(value, repeat);
+    free(reading.memory);
     return GOSS_OK;
 }
 
-enum { ROWS = 256, COLS = 1024, COLUMNS = 16, BLOCKS = COLS / TILE_COLS, ROUNDS = 40 };
-
 struct multiplying {
-    const struct kernels *kernels;
-    uint8_t *quants, *scales;
-    struct panel panel;
-    float *sum; /* [threads][COLUMNS][ROWS] */
+    const struct peak *peak;
+    int64_t rounds;
+    atomic_int_fast64_t done;
 };
 
 static void multiplying_run(void *argument, int worker)
 {
-    const struct multiplying *work = argument;
-    struct slab slab = {.quants = work->quants, .scales = work->scales, .groups = ROWS / TILE_ROWS, .cols = COLS};
-    for (int i = 0; i < ROUNDS; i++)
-        work->kernels->product_mxfp4(&slab, &work->panel, work->sum + (size_t)worker * COLUMNS * ROWS);
+    struct multiplying *work = argument;
+    (void)worker;
+    (void)atomic_fetch_add(&work->done, work->peak->multiply(work->rounds));
 }
 
-/* Any weights and activations do: the time of a product does not depend on them. */
-static void multiplying_fill(struct multiplying *work)
+static double multiplying_time(struct pool *pool, struct multiplying *work)
 {
-    float x[COLS];
-    for (int i = 0; i < COLS; i++)
-        x[i] = (float)(i % 17) - 8;
-    memset(work->quants, 0x5a, (size_t)ROWS * COLS / 2);
-    memset(work->scales, 127, (size_t)ROWS * BLOCKS);
-    for (int column = 0; column < COLUMNS; column++)
-        work->kernels->quantise(x, BLOCKS, &work->panel, 0, column);
+    double begin = seconds_now();
+    work->done = 0;
+    pool_run(pool, multiplying_run, work);
+    return seconds_now() - begin;
 }
 
-goss_status rate_int8(struct pool *pool, const struct kernels *kernels, int repeat, struct figure *rate,
-                      goss_error *error)
+void rate_int8(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES])
 {
-    double value[FIGURE_REPEATS];
-    int threads = pool_threads(pool);
-    struct multiplying work = {.kernels = kernels, .panel = {.n = COLUMNS, .cols = COLS}};
-    goss_status status = GOSS_OK;
-    work.quants = aligned_alloc(64, (size_t)ROWS * COLS / 2);
-    work.scales = aligned_alloc(64, (size_t)ROWS * BLOCKS);
-    work.panel.q = aligned_alloc(64, (size_t)COLS * COLUMNS);
-    work.panel.scale = aligned_alloc(64, sizeof(float) * BLOCKS * COLUMNS);
-    work.panel.offset = aligned_alloc(64, sizeof(int32_t) * BLOCKS * COLUMNS);
-    work.panel.wide = aligned_alloc(64, sizeof(uint16_t) * COLS * COLUMNS);
-    work.sum = aligned_alloc(64, sizeof(float) * COLUMNS * ROWS * (size_t)threads);
-    if (!work.quants || !work.scales || !work.panel.q || !work.panel.scale || !work.panel.offset || !work.panel.wide ||
-        !work.sum) {
-        status = error_memory(error, (size_t)ROWS * COLS, "measuring int8 products");
-    } else {
-        multiplying_fill(&work);
-        for (int i = 0; i < repeat; i++) {
-            double begin = seconds_now();
-            pool_run(pool, multiplying_run, &work);
-            value[i] = 2.0 * ROWS * COLS * COLUMNS * ROUNDS * threads / (seconds_now() - begin);
-        }
-        *rate = figure_of(value, repeat);
+    static const double ENOUGH = 0.05; /* seconds: a sample that the clock and the start of threads do not blur */
+    struct multiplying work = {.peak = peak, .rounds = 64};
+    while (multiplying_time(pool, &work) < ENOUGH)
+        work.rounds *= 2;
+    for (int i = 0; i < RATE_SAMPLES; i++) {
+        double seconds = multiplying_time(pool, &work);
+        value[i] = 2 * (double)work.done / seconds;
     }
-    free(work.quants);
-    free(work.scales);
-    free(work.panel.q);
-    free(work.panel.scale);
-    free(work.panel.offset);
-    free(work.panel.wide);
-    free(work.sum);
-    return status;
 }

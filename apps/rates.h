@@ -4,21 +4,22 @@
 
 #include "base/error.h"
 #include "base/pool.h"
-#include "cpu/kernels.h"
+#include "cpu/peak.h"
 
 /* One figure measured several times. */
 struct figure {
     double median, least, most;
 };
 enum { FIGURE_REPEATS = 1000 };
-struct figure figure_of(double *value, int n); /* sorts value */
+struct figure figure_of(double *value, int n); /* sorts value; all 0 without any */
 
-/* Bytes a second that all threads together read from memory: sums over a buffer far larger than common caches. */
-goss_status rate_read(struct pool *pool, int repeat, struct figure *rate, goss_error *error);
+enum { RATE_SAMPLES = 5 };
 
-/* Multiplications and additions of int8 a second, of all threads: the product of an MXFP4 matrix that stays in the
- * cache with a panel of 16 columns. */
-goss_status rate_int8(struct pool *pool, const struct kernels *kernels, int repeat, struct figure *rate,
-                      goss_error *error);
+/* Bytes a second that all threads together read from memory: sums over a buffer, in large pages where the system has
+ * them, that is larger than any cache but a giant's. */
+goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error);
+
+/* Multiplications and additions of int8 a second, of all threads, on registers alone. */
+void rate_int8(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES]);
 
 #endif

@@ -1,5 +1,6 @@
 #include "terminal.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -120,6 +121,14 @@ double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static void amount_text(const struct progress *progress, uint64_t amount, char text[static 32])
+{
+    if (progress->unit)
+        (void)snprintf(text, 32, "%" PRIu64 " %s", amount, progress->unit);
+    else
+        (void)bytes_text(amount, false, text);
+}
+
 void progress_show(struct progress *progress, const struct terminal *terminal, const char *what, uint64_t done,
                    uint64_t total)
 {
@@ -134,9 +143,9 @@ void progress_show(struct progress *progress, const struct terminal *terminal, c
         return;
     progress->drawn = ticks + 1;
     elapsed = seconds_now() - progress->begin;
-    (void)bytes_text(done, false, now);
-    (void)bytes_text(total, false, all);
-    (void)bytes_text(elapsed > 0.1 ? (uint64_t)((double)done / elapsed) : 0, false, rate);
+    amount_text(progress, done, now);
+    amount_text(progress, total, all);
+    amount_text(progress, elapsed > 0.1 ? (uint64_t)((double)done / elapsed) : 0, rate);
     if (!terminal->is_terminal) {
         (void)fprintf(terminal->file, "%s: %3.0f %% of %s\n", what, share * 100, all);
         (void)fflush(terminal->file);

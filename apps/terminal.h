@@ -33,8 +33,9 @@ const char *bytes_text(uint64_t bytes, bool binary, char text[static 32]);
 
 /* A bar that is redrawn on a terminal, and a line for every tenth elsewhere. Zero-initialise; what is a short word. */
 struct progress {
-    int64_t drawn; /* ticks of 1/1000 shown last, plus one */
-    double begin;  /* seconds */
+    int64_t drawn;    /* ticks of 1/1000 shown last, plus one */
+    double begin;     /* seconds */
+    const char *unit; /* of what is counted; NULL: bytes */
 };
 void progress_show(struct progress *progress, const struct terminal *terminal, const char *what, uint64_t done,
                    uint64_t total);

@@ -12,7 +12,7 @@
 #include "base/pool.h"
 #include "base/random.h"
 #include "cpu/state.h"
-#include "peak.h"
+#include "fma.h"
 #include "support/toy_model.h"
 
 enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE + 1, REPEATS = 9 };
@@ -77,7 +77,7 @@ static void measure_machine(struct pool *pool, double *read, double *fma)
         reads[i] = (double)(m.n * sizeof *words) / (now() - start);
         start = now();
         pool_run(pool, fma_work, &rounds);
-        fmas[i] = (double)rounds * PEAK_FMA_PER_ROUND * m.threads / (now() - start);
+        fmas[i] = (double)rounds * FMA_PER_ROUND * m.threads / (now() - start);
     }
     *read = median(reads, REPEATS);
     *fma = median(fmas, REPEATS);

@@ -1,16 +1,17 @@
 /* Speed of the stages at the sizes of gpt-oss-20b on two synthetic layers (one sliding, one full) and a small head,
- * beside what this machine can do at all: the bare rate of vpdpbusd and the rate of reading memory.
+ * beside what this machine can do at all: the bare rate of its int8 products and the rate of reading memory.
  *
  *     bench_kernels [--isa NAME] [--threads N] [--rows N] [--steps N]                                              */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/pool.h"
+#include "cpu/peak.h"
 #include "cpu/state.h"
 #include "model/forward.h"
-#include "peak.h"
 #include "support/toy_model.h"
 #include "weights/tile.h"
 
@@ -28,60 +29,55 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void dpbusd_work(void *argument, int worker)
-{
-    (void)worker;
-    if (peak_dpbusd(*(long *)argument) == 1)
-        puts("");
-}
-
-struct reading {
+struct bare {
     struct pool *pool;
-    const uint64_t *words;
-    int blocks; /* of 64 KiB */
-    uint64_t *sum;
+    const struct peak *peak;
+    const uint8_t *memory;
+    atomic_ullong sum; /* so that no compiler leaves the work out */
 };
 
-static void reading_work(void *argument, int worker)
+enum { READ_BLOCK = 1 << 18, READ_BLOCKS = 64, ROUNDS = 2000 };
+
+static void multiply_work(void *argument, int worker)
 {
-    struct reading *r = argument;
-    uint64_t sum[8] = {0};
-    for (int block, end; pool_next(r->pool, r->blocks, 4, &block, &end);)
-        for (size_t i = (size_t)block * 8192; i < (size_t)end * 8192; i += 8)
-            for (int j = 0; j < 8; j++)
-                sum[j] += r->words[i + j];
-    for (int j = 0; j < 8; j++)
-        r->sum[worker * 8] += sum[j];
+    struct bare *bare = argument;
+    (void)worker;
+    atomic_fetch_add(&bare->sum, (uint64_t)bare->peak->multiply(ROUNDS));
+}
+
+static void read_work(void *argument, int worker)
+{
+    struct bare *bare = argument;
+    (void)worker;
+    for (int block, end; pool_next(bare->pool, READ_BLOCKS, 1, &block, &end);)
+        atomic_fetch_add(&bare->sum, bare->peak->read(bare->memory + (size_t)block * READ_BLOCK, READ_BLOCK));
 }
 
 /* Both in units per second, the best of a few tries. */
-static void measure_machine(int threads, double *macs, double *bytes)
+static void measure_machine(int threads, const struct peak *peak, double *macs, double *bytes)
 {
-    struct pool *pool;
+    struct bare bare = {.peak = peak};
     goss_error error;
-    if (pool_open(&pool, threads, &error))
+    if (pool_open(&bare.pool, threads, &error))
         exit(1);
-    size_t n = (size_t)1 << 30;
-    uint64_t *words = aligned_alloc(4096, n);
-    struct reading reading = {.pool = pool, .blocks = (int)(n >> 22)};
-    reading.sum = calloc((size_t)threads * 8, sizeof(uint64_t));
-    memset(words, 1, n);
+    size_t n = (size_t)1 << 30, part = (size_t)READ_BLOCK * READ_BLOCKS;
+    uint8_t *memory = aligned_alloc(4096, n);
+    memset(memory, 1, n);
     *macs = *bytes = 0.0;
-    for (int i = 0; i < 1000; i++) {
-        long rounds = 20000;
+    for (int i = 0; i < 500; i++) {
+        bare.sum = 0;
         double start = now();
-        pool_run(pool, dpbusd_work, &rounds);
-        double rate = (double)rounds * 12 * 64 * threads / (now() - start);
+        pool_run(bare.pool, multiply_work, &bare);
+        double rate = (double)bare.sum / (now() - start);
         *macs = rate > *macs ? rate : *macs;
+        bare.memory = memory + part * ((size_t)i % (n / part));
         start = now();
-        reading.words = words + n / 64 / sizeof *words * (size_t)(i % 64);
-        pool_run(pool, reading_work, &reading);
-        rate = (double)n / 64 / (now() - start);
+        pool_run(bare.pool, read_work, &bare);
+        rate = (double)part / (now() - start);
         *bytes = rate > *bytes ? rate : *bytes;
     }
-    free(words);
-    free(reading.sum);
-    pool_close(pool);
+    free(memory);
+    pool_close(bare.pool);
 }
 
 /* One thread, one product at a time, the best of many short tries: the most the kernels can reach. Weights come from
@@ -100,7 +96,7 @@ static void measure_products(const struct model *model, const struct kernels *ke
                               .offset = calloc(blocks, 4),
                               .wide = calloc(blocks, 2 * BLOCK)};
         float *sum = calloc((size_t)MAX_COLUMNS * GROUPS * LANES, sizeof *sum);
-        printf("%s from %s, columns: %% of the vpdpbusd rate (%% of the memory rate):",
+        printf("%s from %s, columns: %% of the int8 rate (%% of the memory rate):",
                m->type == DTYPE_TILE_Q8 ? "Q8" : "MXFP4", cached ? "cache" : "memory");
         for (const int *n = (const int[]){1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64, 128, 256, 0}; *n; n++) {
             double best = 1e9;
@@ -207,7 +203,7 @@ static void report(const struct model *model, int rows, const double *best, doub
         layer += best[i] / LAYERS;
     }
     double work = rows * (dense + c->n_active * expert);
-    printf("\n  layers only: %.1f tokens/s at %d layers; %.1f%% of the vpdpbusd rate", rows / (layer * REAL_LAYERS),
+    printf("\n  layers only: %.1f tokens/s at %d layers; %.1f%% of the int8 rate", rows / (layer * REAL_LAYERS),
            REAL_LAYERS, 100.0 * work / layer / macs);
     printf(" (experts %.1f%%, dense %.1f%%)", 100.0 * rows * c->n_active * expert / (best[5] / LAYERS) / macs,
            100.0 * rows * dense / ((best[1] + best[3]) / LAYERS) / macs);
@@ -266,8 +262,8 @@ int main(int argc, char **argv)
         return 1;
     }
     double macs, bytes, best[STAGES];
-    measure_machine(o.threads, &macs, &bytes);
-    printf("%s, %d threads: vpdpbusd %.2f T multiply-adds/s, memory %.1f GB/s\n", cpu_backend.isa(backend), o.threads,
+    measure_machine(o.threads, peak_of(backend->kernels), &macs, &bytes);
+    printf("%s, %d threads: %.2f T multiply-adds/s, memory %.1f GB/s\n", cpu_backend.isa(backend), o.threads,
            macs * 1e-12, bytes * 1e-9);
     measure_products(model, backend->kernels, macs / o.threads, bytes / o.threads);
     for (const int *rows = (const int[]){o.rows, 64, 8, 4, 1, 0}; *rows; rows++) {

@@ -37,11 +37,18 @@ static bool has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
+static bool has_avxvnni(void)
+{
+    enum { AVX_VNNI = 1 << 4 };
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+}
+
 static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+           __builtin_cpu_supports("avx512vnni");
 }
 
 /* The tile registers are large, so Linux wants to be asked for them; the permission holds for every thread. */
@@ -67,9 +74,8 @@ static bool has_matrix_products(void)
 
 static const struct entry entries[] = {
 #if defined(__x86_64__)
-    {&amx_kernels, has_amx},
-    {&avx512_kernels, has_avx512},
-    {&avx2_kernels, has_avx2},
+    {&amx_kernels, has_amx},         {&avx512_kernels, has_avx512},
+    {&avxvnni_kernels, has_avxvnni}, {&avx2_kernels, has_avx2},
 #elif defined(__aarch64__)
     {&i8mm_kernels, has_matrix_products},
     {&neon_kernels, has_dot_products},

@@ -82,7 +82,7 @@ struct kernels {
 
 extern const struct kernels scalar_kernels;
 #if defined(__x86_64__)
-extern const struct kernels avx2_kernels, avx512_kernels, amx_kernels;
+extern const struct kernels avx2_kernels, avxvnni_kernels, avx512_kernels, amx_kernels;
 #elif defined(__aarch64__)
 extern const struct kernels neon_kernels, i8mm_kernels;
 #endif

@@ -1,5 +1,5 @@
-/* AVX-512 with VNNI. Weights become unsigned (w + 128), as vpdpbusd wants them; the sum starts from the panel's offset,
- * -128 times the sum of the activations, so it ends as the exact dot product. */
+/* AVX-512 with VNNI, as Cascade Lake has it. Weights become unsigned (w + 128), as vpdpbusd wants them; the sum starts
+ * from the panel's offset, -128 times the sum of the activations, so it ends as the exact dot product. */
 #include "cpu/lanes_avx512.h"
 
 #include "cpu/lanes_kernels.h"
@@ -19,22 +19,23 @@ struct unpacked {
     __m512 scale[SEGMENT_BLOCKS][PANEL_GROUPS];
 };
 
-/* vpermb looks at six bits of an index, so a table of period 16 needs no mask. */
-static inline __m512i mxfp4_table(void)
+/* What the low four bits of each byte stand for: 2 * w + 128. */
+INLINE __m512i mxfp4_weights(__m512i nibbles)
 {
-    return _mm512_broadcast_i32x4(_mm_setr_epi8((char)128, (char)129, (char)130, (char)131, (char)132, (char)134,
-                                                (char)136, (char)140, (char)128, 127, 126, 125, 124, 122, 120, 116));
+    __m512i table =
+        _mm512_broadcast_i32x4(_mm_setr_epi8((char)128, (char)129, (char)130, (char)131, (char)132, (char)134,
+                                             (char)136, (char)140, (char)128, 127, 126, 125, 124, 122, 120, 116));
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
 }
 
 INLINE void unpack_quants(const uint8_t *block, bool mxfp4, __m512i line[LINES])
 {
     if (mxfp4) {
-        __m512i table = mxfp4_table();
         UNROLL for (int j = 0; j < LINES / 2; j++)
         {
             __m512i packed = _mm512_loadu_si512(block + 64 * j);
-            line[2 * j] = _mm512_permutexvar_epi8(packed, table);
-            line[2 * j + 1] = _mm512_permutexvar_epi8(_mm512_srli_epi16(packed, 4), table);
+            line[2 * j] = mxfp4_weights(packed);
+            line[2 * j + 1] = mxfp4_weights(_mm512_srli_epi16(packed, 4));
         }
     } else {
         UNROLL for (int j = 0; j < LINES; j++) line[j] =
@@ -225,16 +226,5 @@ const struct kernels avx512_kernels = {
     .quantise = quantise,
     .product_mxfp4 = product_mxfp4,
     .product_q8 = product_q8,
-    .product_bf16 = product_bf16,
-    .product_f32 = product_f32,
-    .rms_norm = rms_norm,
-    .rotate = rotate,
-    .to_f16 = to_f16,
-    .scores = scores,
-    .softmax = softmax,
-    .values = values,
-    .merge = merge,
-    .divide = divide,
-    .swiglu = swiglu,
-    .combine = combine,
+    LANES_KERNELS,
 };

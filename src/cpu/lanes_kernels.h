@@ -297,4 +297,10 @@ static void combine(float *x, const float *const *out, const float *weight, int 
     }
 }
 
+/* Their entries in a table of kernels. */
+#define LANES_KERNELS                                                                                                  \
+    .product_bf16 = product_bf16, .product_f32 = product_f32, .rms_norm = rms_norm, .rotate = rotate,                  \
+    .to_f16 = to_f16, .scores = scores, .softmax = softmax, .values = values, .merge = merge, .divide = divide,        \
+    .swiglu = swiglu, .combine = combine
+
 #endif

@@ -10,7 +10,7 @@
 
 struct backend_options {
     int threads;       /* 0: one per core this process may use */
-    const char *isa;   /* a cap: "scalar", "avx2", "avx512", "amx", "neon", "i8mm" ..; NULL: the best there is */
+    const char *isa;   /* a cap, the name of a table of cpu/kernels.h; NULL: the best there is */
     int max_rows;      /* most rows in a batch */
     int max_outputs;   /* most rows with logits in a batch */
     int max_sequences; /* most sequences in a batch */

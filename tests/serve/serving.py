@@ -1,0 +1,103 @@
+"""What the scripts of this folder share: a server of the toy model, and requests to it with nothing but the standard
+library. usage of each script: SCRIPT PROGRAM TESTS TOOLS (see tests/CMakeLists.txt), in an empty folder that is HOME."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+program, tests, tools = sys.argv[1:4]
+
+
+def make_toy():
+    if not pathlib.Path("toy").exists():
+        subprocess.run([f"{tools}/make_toy", "hf", "toy"], check=True)
+
+
+class Server:
+    """A running server; its log is in self.log."""
+
+    def __init__(self, *options, wrap=(), env=None):
+        make_toy()
+        self.log = f"log{time.monotonic_ns()}"
+        self.process = subprocess.Popen(
+            [*wrap, program, "serve", "-m", "toy", "--port", "0", "--context", "2048", "--threads", "1", *options],
+            stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env={**os.environ, **(env or {})})
+        first = self.process.stdout.readline().decode()
+        assert " at http" in first, f"no address: {first} {self.errors()}"
+        self.port = int(first.split("/v1")[0].rsplit(":", 1)[1])
+        self.greeting = first + "".join(self.process.stdout.readline().decode() for _ in range(3))
+
+    def errors(self):
+        return pathlib.Path(self.log).read_text(errors="replace")
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(self, method, path, body=None, headers=None):
+        """(status, headers, JSON or text)"""
+        connection = self.connect()
+        connection.request(method, path, json.dumps(body) if isinstance(body, (dict, list)) else body, headers or {})
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        is_json = answer.getheader("content-type", "").startswith("application/json")
+        return answer.status, answer.headers, json.loads(data) if is_json and data else data.decode()
+
+    def post(self, path, body, headers=None):
+        status, _, answer = self.ask("POST", path, body, headers)
+        assert status == 200, f"{path} {body}: {status} {answer}"
+        return answer
+
+    def get(self, path):
+        status, _, answer = self.ask("GET", path)
+        assert status == 200, f"{path}: {status} {answer}"
+        return answer
+
+    def stream(self, path, body, headers=None):
+        """The events of a stream: a list of (name, data)."""
+        status, head, text = self.ask("POST", path, {**body, "stream": True}, headers)
+        assert status == 200 and head["content-type"].startswith("text/event-stream"), f"{status} {text}"
+        return events_of(text)
+
+    def metric(self, name):
+        for line in self.get("/metrics").splitlines():
+            if line.startswith(f"gossamer_{name} "):
+                return float(line.split()[1])
+        raise AssertionError(f"no metric {name}")
+
+    def stop(self, number=signal.SIGTERM, status=0):
+        self.process.send_signal(number)
+        found = self.process.wait(30)
+        assert found == status, f"ended with {found}, not {status}: {self.errors()}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if kind:
+            print(self.errors()[-2000:], file=sys.stderr)
+
+
+def events_of(text):
+    events = []
+    for block in text.split("\n\n"):
+        lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+        if lines:
+            fields = dict(line.split(": ", 1) for line in lines)
+            events.append((fields.get("event"), fields["data"]))
+    return events
+
+
+def eventually(what, seconds=20):
+    """Waits until what() is true."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
