@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+
 enum { ANSWER_LIMIT = 1 << 28 };
 static const double PATIENCE = 0.3; /* seconds before a wait is explained */
 
@@ -61,7 +63,7 @@ static void wait_clear(struct view *view)
 
 static void fold_show(const struct view *view, const struct turn *turn, bool done)
 {
-    double seconds = seconds_now() - view->part_begin;
+    double seconds = clock_seconds() - view->part_begin;
     if (view->terminal->is_terminal)
         (void)fputs("\r\033[K", view->terminal->file);
     else if (!done)
@@ -76,7 +78,7 @@ static void fold_show(const struct view *view, const struct turn *turn, bool don
 
 static void part_begin(struct view *view, const struct turn *turn, const struct turn_event *event)
 {
-    view->part_begin = seconds_now();
+    view->part_begin = clock_seconds();
     view->part_first = n_sampled(turn);
     view->line_open = false;
     if (part_hidden(view, event->part))
@@ -166,7 +168,7 @@ goss_status answer_stream(struct answer *answer, struct turn *turn, struct engin
     struct view view = {.terminal = terminal, .reasoning = reasoning};
     struct turn_event event = {0};
     goss_status status = GOSS_OK;
-    double begin = seconds_now();
+    double begin = clock_seconds();
     *answer = (struct answer){.repairs = json_array()};
     buffer_init(&answer->text, ANSWER_LIMIT);
     buffer_init(&answer->reasoning, ANSWER_LIMIT);
@@ -176,18 +178,18 @@ goss_status answer_stream(struct answer *answer, struct turn *turn, struct engin
         turn_poll(turn, &event);
         if (event.kind == TURN_WAIT) {
             if (!answer->first_seconds)
-                wait_show(&view, turn, seconds_now() - begin);
+                wait_show(&view, turn, clock_seconds() - begin);
             (void)engine_step(engine);
             continue;
         }
         wait_clear(&view);
         if (!answer->first_seconds)
-            answer->first_seconds = seconds_now() - begin;
+            answer->first_seconds = clock_seconds() - begin;
         status = answer_event(answer, &view, turn, &event, error);
     }
     if (terminal)
         terminal_style(terminal, STYLE_PLAIN);
-    answer->seconds = seconds_now() - begin;
+    answer->seconds = clock_seconds() - begin;
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "bench.h"
 #include "machine.h"
@@ -45,14 +46,14 @@ static goss_status pull(struct bench *bench, struct sequence *sequence, int n, i
     struct progress bar = {.unit = "tokens"};
     struct sampled sampled;
     uint64_t rows_before = engine_stats(engine).rows;
-    double begin = seconds_now(), middle = begin;
+    double begin = clock_seconds(), middle = begin;
     terminal_open(&terminal, stderr, COLOR_AUTO);
     for (int found = 0; found < answer;) {
         if (interrupted())
             return error_set(error, GOSS_E_CANCELLED, "interrupted");
         if (sequence_next(sequence, &sampled)) {
             if (found++ == 0)
-                middle = seconds_now();
+                middle = clock_seconds();
         } else if (engine_step(engine)) {
             show_prompt(bench, &bar, &terminal, n, rows_before);
         } else {
@@ -60,7 +61,7 @@ static goss_status pull(struct bench *bench, struct sequence *sequence, int n, i
         }
     }
     timing->first = middle - begin;
-    timing->rest = seconds_now() - middle;
+    timing->rest = clock_seconds() - middle;
     progress_end(&bar, &terminal);
     return GOSS_OK;
 }
@@ -209,7 +210,7 @@ static goss_status repeat_request(struct bench *bench, int n, int answer, double
                                   goss_error *error)
 {
     int repeat = (int)bench->arguments->value[OPTION_REPEAT].whole;
-    double begin = seconds_now(), most = (double)bench->arguments->value[OPTION_SECONDS].whole;
+    double begin = clock_seconds(), most = (double)bench->arguments->value[OPTION_SECONDS].whole;
     *found = 0;
     do {
         struct timing timing;
@@ -219,7 +220,7 @@ static goss_status repeat_request(struct bench *bench, int n, int answer, double
         if (status)
             return status;
         rate[(*found)++] = answer == 1 ? n / timing.first : (answer - 1) / timing.rest;
-    } while (*found < repeat && seconds_now() - begin < most);
+    } while (*found < repeat && clock_seconds() - begin < most);
     return GOSS_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "command.h"
 #include "input.h"
 #include "model/model.h"
@@ -50,7 +51,7 @@ goss_status command_pack(const struct arguments *arguments, goss_error *error)
     struct pack_progress progress = {0};
     struct packing packing = {.output = arguments->value[OPTION_OUTPUT].text};
     char *source = NULL, *cache = NULL;
-    double begin = seconds_now();
+    double begin = clock_seconds();
     packing.options.progress = &progress;
     packing.options.pack.dense = dense[arguments_choice(arguments, OPTION_DENSE)];
     interrupts_catch();
@@ -65,7 +66,7 @@ goss_status command_pack(const struct arguments *arguments, goss_error *error)
         status = watch(packing_run, &packing, &progress, error);
     }
     if (!status)
-        status = packing_print(&packing, seconds_now() - begin, arguments->value[OPTION_JSON].given, error);
+        status = packing_print(&packing, clock_seconds() - begin, arguments->value[OPTION_JSON].given, error);
     model_close(packing.model);
     free(source);
     free(cache);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "machine.h"
 #include "terminal.h"
 
@@ -71,9 +72,9 @@ goss_status rate_read(struct pool *pool, const struct peak *peak, double value[R
     (void)madvise(reading.memory, bytes, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
     pool_run(pool, reading_fill, &reading);
     for (int i = 0; i < RATE_SAMPLES; i++) {
-        double begin = seconds_now();
+        double begin = clock_seconds();
         pool_run(pool, reading_run, &reading);
-        value[i] = (double)bytes / (seconds_now() - begin);
+        value[i] = (double)bytes / (clock_seconds() - begin);
     }
     free(reading.memory);
     return GOSS_OK;
@@ -94,10 +95,10 @@ static void multiplying_run(void *argument, int worker)
 
 static double multiplying_time(struct pool *pool, struct multiplying *work)
 {
-    double begin = seconds_now();
+    double begin = clock_seconds();
     work->done = 0;
     pool_run(pool, multiplying_run, work);
-    return seconds_now() - begin;
+    return clock_seconds() - begin;
 }
 
 void rate_int8(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES])

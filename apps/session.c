@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/lookup.h"
 #include "places.h"
 #include "terminal.h"
@@ -31,12 +32,12 @@ goss_status session_open_model(struct session *session, const struct arguments *
     if (!status)
         status = home_path(".cache/gossamer", &cache, error);
     if (!status) {
-        double begin = seconds_now();
+        double begin = clock_seconds();
         opening.path = session->path;
         opening.options.cache = cache;
         status = watch(opening_run, &opening, &progress, error);
         session->model = opening.model;
-        session->model_seconds = seconds_now() - begin;
+        session->model_seconds = clock_seconds() - begin;
     }
     free(cache);
     return status;
@@ -85,9 +86,9 @@ goss_status session_open_engine(struct session *session, const struct arguments 
     options->isa = value[OPTION_ISA].text;
     options->chunk = (int)value[OPTION_CHUNK].whole;
     options->context = context < limit ? (int)context : limit;
-    double begin = seconds_now();
+    double begin = clock_seconds();
     goss_status status = engine_open(&session->engine, session->model, &cpu_backend, options, error);
-    session->engine_seconds = seconds_now() - begin;
+    session->engine_seconds = clock_seconds() - begin;
     return status;
 }
 

@@ -4,8 +4,9 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum { WIDTH_STANDARD = 80, WIDTH_LEAST = 40, WIDTH_MOST = 100, BAR = 24 };
 
@@ -114,13 +115,6 @@ const char *bytes_text(uint64_t bytes, bool binary, char text[static 32])
     return text;
 }
 
-double seconds_now(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void amount_text(const struct progress *progress, uint64_t amount, char text[static 32])
 {
     if (progress->unit)
@@ -136,13 +130,13 @@ void progress_show(struct progress *progress, const struct terminal *terminal, c
     double share = total ? (double)done / (double)total : 1, elapsed;
     int64_t ticks = (int64_t)(share * 1000);
     if (!progress->drawn)
-        progress->begin = seconds_now();
+        progress->begin = clock_seconds();
     if (!terminal->is_terminal)
         ticks -= ticks % 100;
     if (ticks + 1 == progress->drawn)
         return;
     progress->drawn = ticks + 1;
-    elapsed = seconds_now() - progress->begin;
+    elapsed = clock_seconds() - progress->begin;
     amount_text(progress, done, now);
     amount_text(progress, total, all);
     amount_text(progress, elapsed > 0.1 ? (uint64_t)((double)done / elapsed) : 0, rate);

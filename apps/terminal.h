@@ -41,8 +41,6 @@ void progress_show(struct progress *progress, const struct terminal *terminal, c
                    uint64_t total);
 void progress_end(const struct progress *progress, const struct terminal *terminal); /* clears or ends the line */
 
-double seconds_now(void); /* of a clock that only goes forward */
-
 /* From now on Ctrl-C and SIGTERM only set a mark that the computing loops look at; a second one, or interrupts_default,
  * ends the program as usual. */
 void interrupts_catch(void);

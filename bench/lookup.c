@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "engine/engine.h"
 #include "engine/lookup.h"
@@ -176,13 +176,6 @@ static goss_status count(int argc, char **argv, goss_error *error)
 
 /* ---- answers ---- */
 
-static double seconds(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 enum { WARM = 16 /* tokens before anything is measured: the weights are read from the disk */ };
 
 /* One answer under way. */
@@ -200,10 +193,10 @@ static bool step(struct course *c)
 {
     struct sampled sampled;
     bool prompt = c->tokens < 0;
-    double begin = seconds();
+    double begin = clock_seconds();
     if (!engine_step(c->engine))
         return false;
-    c->seconds += prompt ? 0 : seconds() - begin;
+    c->seconds += prompt ? 0 : clock_seconds() - begin;
     while (sequence_next(c->sequence, &sampled)) {
         c->hash = (c->hash ^ (uint32_t)sampled.id) * 0xD6E8FEB86659FD93u;
         c->tokens++;

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "engine/sampler.h"
 
@@ -13,9 +13,7 @@ enum { VOCABULARY = 201088, ROUNDS = 100 };
 
 static double milliseconds(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
+    return 1e3 * clock_seconds();
 }
 
 static void make_logits(float *x, bool peaked)

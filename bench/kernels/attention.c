@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fmath.h"
 #include "base/pool.h"
 #include "base/random.h"
@@ -16,13 +16,6 @@
 #include "support/toy_model.h"
 
 enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE + 1, REPEATS = 9 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -72,12 +65,12 @@ static void measure_machine(struct pool *pool, double *read, double *fma)
     memset(words, 1, m.n * sizeof *words);
     m.words = words;
     for (int i = 0; i < REPEATS; i++) {
-        double start = now();
+        double start = clock_seconds();
         pool_run(pool, read_work, &m);
-        reads[i] = (double)(m.n * sizeof *words) / (now() - start);
-        start = now();
+        reads[i] = (double)(m.n * sizeof *words) / (clock_seconds() - start);
+        start = clock_seconds();
         pool_run(pool, fma_work, &rounds);
-        fmas[i] = (double)rounds * FMA_PER_ROUND * m.threads / (now() - start);
+        fmas[i] = (double)rounds * FMA_PER_ROUND * m.threads / (clock_seconds() - start);
     }
     *read = median(reads, REPEATS);
     *fma = median(fmas, REPEATS);
@@ -96,10 +89,10 @@ static void stages(void *argument, int worker)
     cpu_backend.embed(step->backend, worker, step->batch);
     for (int l = 0; l < LAYERS; l++) {
         cpu_backend.attn_in(step->backend, worker, step->batch, l);
-        double start = now();
+        double start = clock_seconds();
         cpu_backend.attend(step->backend, worker, step->batch, l);
         if (worker == 0)
-            step->time[l] = now() - start;
+            step->time[l] = clock_seconds() - start;
     }
 }
 

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "cpu/peak.h"
 #include "cpu/state.h"
@@ -21,13 +21,6 @@ struct options {
     const char *isa;
     int threads, rows, steps;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct bare {
     struct pool *pool;
@@ -66,14 +59,14 @@ static void measure_machine(int threads, const struct peak *peak, double *macs, 
     *macs = *bytes = 0.0;
     for (int i = 0; i < 500; i++) {
         bare.sum = 0;
-        double start = now();
+        double start = clock_seconds();
         pool_run(bare.pool, multiply_work, &bare);
-        double rate = (double)bare.sum / (now() - start);
+        double rate = (double)bare.sum / (clock_seconds() - start);
         *macs = rate > *macs ? rate : *macs;
         bare.memory = memory + part * ((size_t)i % (n / part));
-        start = now();
+        start = clock_seconds();
         pool_run(bare.pool, read_work, &bare);
-        rate = (double)part / (now() - start);
+        rate = (double)part / (clock_seconds() - start);
         *bytes = rate > *bytes ? rate : *bytes;
     }
     free(memory);
@@ -104,9 +97,9 @@ static void measure_products(const struct model *model, const struct kernels *ke
             for (int i = 0; i < TRIES; i++) {
                 int group = cached ? 0 : i * GROUPS % (m->rows / LANES - GROUPS);
                 struct slab slab = slab_of(m, cached ? 0 : i * 7 % m->count, group, GROUPS);
-                double start = now();
+                double start = clock_seconds();
                 kernels_product(kernels, m)(&slab, &panel, sum);
-                double time = now() - start;
+                double time = clock_seconds() - start;
                 best = time < best ? time : best;
             }
             double work = (double)GROUPS * LANES * m->cols, read = (double)tile_bytes(m->type, GROUPS * LANES, m->cols);
@@ -132,16 +125,16 @@ static void timed_stages(void *argument, int worker)
 {
     struct timed *t = argument;
     struct backend *b = t->backend;
-    double time[STAGES] = {0}, from = now(), to;
-    cpu_backend.embed(b, worker, t->batch), time[0] = (to = now()) - from, from = to;
+    double time[STAGES] = {0}, from = clock_seconds(), to;
+    cpu_backend.embed(b, worker, t->batch), time[0] = (to = clock_seconds()) - from, from = to;
     for (int l = 0; l < t->model->config.n_layer; l++) {
-        cpu_backend.attn_in(b, worker, t->batch, l), time[1] += (to = now()) - from, from = to;
-        cpu_backend.attend(b, worker, t->batch, l), time[2] += (to = now()) - from, from = to;
-        cpu_backend.attn_out(b, worker, t->batch, l), time[3] += (to = now()) - from, from = to;
-        cpu_backend.route(b, worker, t->batch, l), time[4] += (to = now()) - from, from = to;
-        cpu_backend.experts(b, worker, t->batch, l), time[5] += (to = now()) - from, from = to;
+        cpu_backend.attn_in(b, worker, t->batch, l), time[1] += (to = clock_seconds()) - from, from = to;
+        cpu_backend.attend(b, worker, t->batch, l), time[2] += (to = clock_seconds()) - from, from = to;
+        cpu_backend.attn_out(b, worker, t->batch, l), time[3] += (to = clock_seconds()) - from, from = to;
+        cpu_backend.route(b, worker, t->batch, l), time[4] += (to = clock_seconds()) - from, from = to;
+        cpu_backend.experts(b, worker, t->batch, l), time[5] += (to = clock_seconds()) - from, from = to;
     }
-    cpu_backend.unembed(b, worker, t->batch), time[6] = now() - from;
+    cpu_backend.unembed(b, worker, t->batch), time[6] = clock_seconds() - from;
     if (worker == 0)
         memcpy(t->time, time, sizeof time);
 }

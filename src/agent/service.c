@@ -3,7 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 enum { DEFAULT_WAITING = 64, DEFAULT_EVENTS = 64, MOST_RETRY_SECONDS = 60 };
 
@@ -54,13 +55,6 @@ struct service {
     double pace;                 /* seconds that a turn holds its place, of late */
     struct service_stats stats;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 /* ---- events from the engine's thread to the ticket's ---- */
 
@@ -141,7 +135,7 @@ static void finish(struct ticket *t, const struct turn_event *event)
 {
     struct service *s = t->service;
     struct service_stats *stats = &s->stats;
-    double took = now() - t->submitted;
+    double took = clock_seconds() - t->submitted;
     struct item *item = &t->done;
     if (!fill(t, item, event)) { /* the tokens are lost, the end is not */
         free(item->sampled);
@@ -188,7 +182,7 @@ static bool deliver(struct ticket *t)
             return any;
         any = true;
         if (!t->begun)
-            observe(&t->service->stats.first, now() - t->submitted);
+            observe(&t->service->stats.first, clock_seconds() - t->submitted);
         t->begun = true;
         if (event.kind == TURN_DONE) {
             finish(t, &event);
@@ -376,7 +370,7 @@ goss_status service_submit(struct service *s, struct conversation *conversation,
         return error_memory(error, sizeof *t, "a turn");
     t->service = s;
     t->owner = options->owner;
-    t->submitted = now();
+    t->submitted = clock_seconds();
     (void)pthread_cond_init(&t->changed, NULL);
     goss_status status = turn_prepare(&t->turn, s->engine, s->harmony, conversation, options, error);
     pthread_mutex_lock(&s->lock);

@@ -1,5 +1,4 @@
-#include <time.h>
-
+#include "base/clock.h"
 #include "engine/internal.h"
 #include "model/forward.h"
 
@@ -117,13 +116,6 @@ static void harvest(struct engine *e, struct sequence *s)
         sample_all(e, s, logits);
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static bool only_decodes(const struct engine *e)
 {
     for (int i = 0; i < e->batch.n_sequence; i++)
@@ -135,12 +127,12 @@ static bool only_decodes(const struct engine *e)
 /* Computes the batch; steps that only decode teach what a row costs. */
 static void compute(struct engine *e)
 {
-    double begin = seconds();
+    double begin = clock_seconds();
     forward(e->table, e->backend, &e->model->config, &e->batch);
     e->n_steps++;
     e->n_rows += (uint64_t)e->batch.n_row;
     if (only_decodes(e))
-        step_cost_learn(&e->cost, e->batch.n_row, seconds() - begin);
+        step_cost_learn(&e->cost, e->batch.n_row, clock_seconds() - begin);
 }
 
 bool engine_step(struct engine *e)

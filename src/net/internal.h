@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "net/server.h"
 
 enum { ID_BYTES = 16, ID_TEXT = 2 * ID_BYTES + 5, PEER_BYTES = 64 };
@@ -86,8 +87,6 @@ struct net_server {
     size_t bodies_bytes; /* held now */
     struct net_counts counts;
 };
-
-int64_t clock_ms(void);
 
 /* request.c: callbacks of libmicrohttpd. */
 void *request_target(void *server, const char *uri, struct MHD_Connection *connection);

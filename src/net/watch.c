@@ -7,20 +7,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net/internal.h"
 
 enum { TICK_MS = 100, EVENTS = 64 };
 static const uint64_t WAKE_SERIAL = 0; /* of no link */
-
-int64_t clock_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void link_refuse(struct link *link, int status)
 {

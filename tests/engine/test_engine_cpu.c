@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "engine/engine.h"
 #include "support/test.h"
+#include "support/toy_engine.h"
 #include "support/toy_model.h"
 
 enum { REQUESTS = 7, MOST_PROMPT = 620, ANSWER = 10, CONTEXT = 700 };
@@ -52,12 +53,8 @@ static void make_requests(struct fixture *f)
 
 static struct engine *open_engine(const struct fixture *f, struct engine_options options)
 {
-    struct engine *engine;
-    goss_error error;
     options.context = CONTEXT;
-    if (engine_open(&engine, f->model, &cpu_backend, &options, &error))
-        fail_msg("%s", error.text);
-    return engine;
+    return toy_engine_open(f->model, options);
 }
 
 static int setup(void **state)

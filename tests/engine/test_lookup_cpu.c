@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/lookup.h"
 #include "support/test.h"
+#include "support/toy_engine.h"
 #include "support/toy_model.h"
 
 enum { REQUESTS = 24, MOST_PROMPT = 540, ANSWER = 50, CONTEXT = 700 };
@@ -48,12 +49,8 @@ static void make_requests(struct fixture *f)
 
 static struct engine *open_engine(const struct fixture *f, struct engine_options options)
 {
-    struct engine *engine;
-    goss_error error;
     options.context = CONTEXT;
-    if (engine_open(&engine, f->model, &cpu_backend, &options, &error))
-        fail_msg("%s", error.text);
-    return engine;
+    return toy_engine_open(f->model, options);
 }
 
 static int setup(void **state)
