@@ -105,9 +105,9 @@ static void forced_copy_page(struct backend *b, int from, int to)
     cpu_backend.copy_page(b->cpu, from, to);
 }
 
-static uint64_t forced_ring_bytes(const struct backend *b)
+static uint64_t forced_snapshot_bytes(const struct model_config *config)
 {
-    return cpu_backend.ring_bytes(b->cpu);
+    return cpu_backend.snapshot_bytes(config);
 }
 
 static void forced_save_ring(struct backend *b, int ring, int position, void *snapshot)
@@ -247,9 +247,9 @@ static goss_status race(struct engine *const engine[2], struct sequence_request 
 static goss_status races(struct forced *forced, int rounds, struct sequence_request *request, goss_error *error)
 {
     struct backend_table table = {
-        "forced",       forced_open,      forced_close,      forced_isa,       cpu_backend.kv_bytes, forced_run,
-        forced_embed,   forced_attn_in,   forced_attend,     forced_attn_out,  forced_route,         forced_experts,
-        forced_unembed, forced_copy_page, forced_ring_bytes, forced_save_ring, forced_load_ring};
+        "forced",       forced_open,      forced_close,          forced_isa,       cpu_backend.kv_bytes, forced_run,
+        forced_embed,   forced_attn_in,   forced_attend,         forced_attn_out,  forced_route,         forced_experts,
+        forced_unembed, forced_copy_page, forced_snapshot_bytes, forced_save_ring, forced_load_ring};
     struct engine *engine[2] = {NULL, NULL};
     int32_t boundary = request->n_id - 1;
     request->boundary = &boundary;

@@ -481,7 +481,7 @@ goss_status responses_write_input_items(const char *items, size_t size, int limi
         status = api_refuse(error, 400, "item_not_found", "after", "after names no item of this response");
     else if (status == GOSS_OK && !item)
         status = error_memory(&error->base, n, "input items");
-    if (status == GOSS_OK) {
+    if (status == GOSS_OK && item) {
         begin += after != NULL;
         size_t most = limit ? (size_t)limit : 20;
         write_page(item, n, begin, n - begin < most ? n : begin + most, &json);

@@ -58,7 +58,7 @@ goss_status tokenize_text(const struct harmony *harmony, const struct api_settin
             field_refuse(&fields, text ? text : root, "missing_required_parameter", "needs the string 'text'");
         bool special = field_bool(&fields, root, "special", false);
         status = fields.status;
-        if (status == GOSS_OK)
+        if (status == GOSS_OK && text)
             status = tokenizer_encode(harmony->tokenizer, text->text, text->size, special, &ids, &error->base);
     }
     status = status ? status : write_ids(&ids, context, out, &error->base);
@@ -101,7 +101,7 @@ goss_status tokenize_back(const struct harmony *harmony, const void *body, size_
     const struct json_node *tokens = field_array(&fields, root, "tokens");
     if (!fields.status && !tokens)
         field_refuse(&fields, root, "missing_required_parameter", "needs the array 'tokens'");
-    goss_status status = fields.status ? fields.status : decode(harmony, &fields, tokens, &text);
+    goss_status status = fields.status || !tokens ? fields.status : decode(harmony, &fields, tokens, &text);
     if (status == GOSS_OK) {
         struct json_out json = {.out = out, .error = &error->base};
         json_out_open(&json, NULL, '{');

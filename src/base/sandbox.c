@@ -156,7 +156,7 @@ static int refuse_some_arguments(scmp_filter_ctx filter)
     if (!result) /* threads only */
         result = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
     if (!result) /* to an address: a datagram, or a connection that begins with data */
-        result = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0));
+        result = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0, 0));
     if (!result)
         result =
             seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
@@ -164,7 +164,7 @@ static int refuse_some_arguments(scmp_filter_ctx filter)
         result =
             seccomp_rule_add(filter, no, SCMP_SYS(sendmsg), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
     if (!result) /* typing into the terminal that it was started from */
-        result = seccomp_rule_add(filter, no, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, TIOCSTI));
+        result = seccomp_rule_add(filter, no, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, TIOCSTI, 0));
     return result;
 }
 

@@ -261,7 +261,7 @@ void cpu_attend(struct backend *b, int worker, const struct batch *batch, int la
         int n = (int)(t->tile + t->round_end[round] - tile), units = n * n_kv;
         if (round > 0)
             store_round(&task, tile, n);
-        if (t->chunks)
+        if (runs > 0)
             for (int unit, end; pool_next(b->pool, units * runs, 1, &unit, &end);)
                 split_run(&task, worker, unit / runs / n_kv, unit / runs % n_kv, unit % runs);
         else /* the last first: late rows see most keys */

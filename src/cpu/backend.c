@@ -227,7 +227,7 @@ const struct backend_table cpu_backend = {
     .experts = cpu_experts,
     .unembed = cpu_unembed,
     .copy_page = cpu_copy_page,
-    .ring_bytes = cpu_ring_bytes,
+    .snapshot_bytes = cpu_snapshot_bytes,
     .save_ring = cpu_save_ring,
     .load_ring = cpu_load_ring,
 };

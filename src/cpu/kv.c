@@ -100,9 +100,8 @@ void cpu_copy_page(struct backend *b, int from, int to)
                b->kv.page * sizeof(uint16_t));
 }
 
-uint64_t cpu_ring_bytes(const struct backend *b)
+uint64_t cpu_snapshot_bytes(const struct model_config *c)
 {
-    const struct model_config *c = &b->model->config;
     return (uint64_t)count_sliding(c) * c->n_kv_head * c->window * 2 * c->head_dim * sizeof(uint16_t);
 }
 

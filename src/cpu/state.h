@@ -152,7 +152,7 @@ goss_status kv_open(struct kv *kv, const struct model_config *config, int pages,
 void kv_close(struct kv *kv);
 uint64_t cpu_kv_bytes(const struct model_config *config, int pages, int rings);
 void cpu_copy_page(struct backend *backend, int from, int to);
-uint64_t cpu_ring_bytes(const struct backend *backend);
+uint64_t cpu_snapshot_bytes(const struct model_config *config);
 void cpu_save_ring(struct backend *backend, int ring, int position, void *snapshot);
 void cpu_load_ring(struct backend *backend, int ring, int position, const void *snapshot);
 

@@ -61,16 +61,17 @@ static goss_status divide_memory(struct engine *e, const struct model_config *co
     struct engine_options *o = &e->options;
     e->page_bytes = e->table->kv_bytes(config, 1, 0);
     e->ring_bytes = e->table->kv_bytes(config, 0, 1);
-    uint64_t page = e->page_bytes > 0 ? e->page_bytes : 1, ring = e->ring_bytes > 0 ? e->ring_bytes : 1;
+    e->snapshot_bytes = e->table->snapshot_bytes(config);
+    uint64_t page = e->page_bytes > 0 ? e->page_bytes : 1, snapshot = e->snapshot_bytes > 0 ? e->snapshot_bytes : 1;
     uint64_t budget = o->kv_bytes;
     if (budget == 0) { /* a quarter of the machine */
         long physical = sysconf(_SC_PHYS_PAGES), unit = sysconf(_SC_PAGESIZE);
         budget = physical > 0 && unit > 0 ? (uint64_t)physical * (uint64_t)unit / 4 : UINT64_C(1) << 32;
     }
-    uint64_t rings = ring * (uint64_t)o->max_sequences;
-    uint64_t checkpoints = o->checkpoints > 0 ? (uint64_t)o->checkpoints : budget / 8 / ring;
+    uint64_t rings = e->ring_bytes * (uint64_t)o->max_sequences;
+    uint64_t checkpoints = o->checkpoints > 0 ? (uint64_t)o->checkpoints : budget / 8 / snapshot;
     sizes->checkpoints = checkpoints < 1 ? 1 : checkpoints > 1024 ? 1024 : (int)checkpoints;
-    uint64_t fixed = rings + ring * (uint64_t)sizes->checkpoints;
+    uint64_t fixed = rings + e->snapshot_bytes * (uint64_t)sizes->checkpoints;
     uint64_t pages = budget > fixed ? (budget - fixed) / page : 0;
     int wanted = o->context > 0 ? o->context : config->max_context;
     int64_t useful = o->kv_bytes > 0 ? MAX_PAGES : (int64_t)pages_for(wanted) * o->max_sequences * 2 + 1;
@@ -141,9 +142,10 @@ goss_status engine_open(struct engine **out, const struct model *model, const st
                                       .rings = o->max_sequences};
     if ((status = table->open(&e->backend, model, &backend, error)))
         goto fail;
-    if ((status = kv_cache_open(&e->kv, table, e->backend, sizes.pages, o->max_sequences, sizes.checkpoints, error)))
+    if ((status = kv_cache_open(&e->kv, table, e->backend, sizes.pages, o->max_sequences, sizes.checkpoints,
+                                e->snapshot_bytes, error)))
         goto fail;
-    e->slack = table->ring_bytes(e->backend) > 0 ? model->config.window : INT32_MAX / 2;
+    e->slack = e->snapshot_bytes > 0 ? model->config.window : INT32_MAX / 2;
     if ((status = allocate(e, backend.max_rows, backend.max_outputs, error)))
         goto fail;
     *out = e;
@@ -391,7 +393,7 @@ struct engine_stats engine_stats(const struct engine *e)
         .checkpoints_max = kv.checkpoints_max,
         .page_bytes = e->page_bytes,
         .ring_bytes = e->ring_bytes,
-        .checkpoint_bytes = e->table->ring_bytes(e->backend),
+        .checkpoint_bytes = e->snapshot_bytes,
         .running = e->n_running,
         .waiting = e->n_waiting,
         .steps = e->n_steps,

@@ -55,6 +55,7 @@ struct engine {
     struct engine_options options; /* no field is 0 that has a default */
     struct kv_cache *kv;
     uint64_t page_bytes, ring_bytes; /* of one, in the backend */
+    uint64_t snapshot_bytes;         /* of a checkpoint's ring */
     int slack;                       /* how far behind a checkpoint's position a batch may end */
     struct sequence_list active;     /* waiting and running, in the order in which they were added */
     struct sequence_list done;

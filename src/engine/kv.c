@@ -24,7 +24,7 @@ struct checkpoint {
     int32_t partial; /* the page that holds the tail; NONE if n_tail is 0 */
     int n_tail;
     int32_t tail[KV_PAGE]; /* ids since the last page boundary */
-    void *snapshot;        /* ring_bytes; kept for the next user of the slot */
+    void *snapshot;        /* snapshot_bytes; kept for the next user of the slot */
     int32_t next;          /* after the same parent, or in the free list */
     int32_t older, newer;  /* in order of use */
 };
@@ -32,7 +32,7 @@ struct checkpoint {
 struct kv_cache {
     const struct backend_table *table;
     struct backend *backend;
-    uint64_t ring_bytes;
+    uint64_t snapshot_bytes;
     struct page *page; /* [n_pages] */
     int n_pages, n_free, n_pinned;
     int32_t first_free;
@@ -73,7 +73,7 @@ static void link_all(struct kv_cache *kv)
 }
 
 goss_status kv_cache_open(struct kv_cache **out, const struct backend_table *table, struct backend *backend, int pages,
-                          int rings, int checkpoints, goss_error *error)
+                          int rings, int checkpoints, uint64_t snapshot_bytes, goss_error *error)
 {
     *out = NULL;
     assert(pages > 0 && rings > 0 && checkpoints >= 0);
@@ -82,7 +82,7 @@ goss_status kv_cache_open(struct kv_cache **out, const struct backend_table *tab
         return error_memory(error, sizeof *kv, "the KV tables");
     kv->table = table;
     kv->backend = backend;
-    kv->ring_bytes = table->ring_bytes(backend);
+    kv->snapshot_bytes = snapshot_bytes;
     kv->n_pages = kv->n_free = pages;
     kv->n_rings = kv->n_rings_free = rings;
     kv->n_checkpoints_max = checkpoints;
@@ -285,7 +285,7 @@ static struct match find(struct kv_cache *kv, uint64_t owner, const int32_t *id,
     int n_path = 0;
     int32_t parent = NONE;
     for (int at = 0;; at += KV_PAGE) {
-        if (kv->ring_bytes == 0)
+        if (kv->snapshot_bytes == 0)
             best = (struct match){.position = at, .parent = parent, .checkpoint = NONE};
         for (int32_t c = *list_after(kv, parent); c != NONE; c = kv->checkpoint[c].next) {
             const struct checkpoint *k = &kv->checkpoint[c];
@@ -333,7 +333,7 @@ static void take_over(struct kv_cache *kv, struct kv_sequence *s, const struct m
         kv->copies++;
         unpin(kv, from);
     }
-    if (kv->ring_bytes > 0)
+    if (kv->snapshot_bytes > 0)
         kv->table->load_ring(kv->backend, s->ring, match->position, k->snapshot);
 }
 
@@ -411,7 +411,7 @@ static int32_t checkpoint_slot(struct kv_cache *kv)
     if (c == NONE)
         return NONE;
     struct checkpoint *k = &kv->checkpoint[c];
-    if (!k->snapshot && kv->ring_bytes > 0 && !(k->snapshot = malloc(kv->ring_bytes)))
+    if (!k->snapshot && kv->snapshot_bytes > 0 && !(k->snapshot = malloc(kv->snapshot_bytes)))
         return NONE;
     kv->first_free_checkpoint = k->next;
     return c;
@@ -438,7 +438,7 @@ void kv_cache_checkpoint(struct kv_cache *kv, struct kv_sequence *s, const int32
     k->partial = n_tail > 0 ? s->page[boundary / KV_PAGE] : NONE;
     k->n_tail = n_tail;
     memcpy(k->tail, id + boundary, (size_t)n_tail * sizeof *id);
-    if (kv->ring_bytes > 0)
+    if (kv->snapshot_bytes > 0)
         kv->table->save_ring(kv->backend, s->ring, position, k->snapshot);
     if (parent != NONE)
         kv->page[parent].refs++;

@@ -29,7 +29,7 @@
 struct kv_cache;
 
 goss_status kv_cache_open(struct kv_cache **kv, const struct backend_table *table, struct backend *backend, int pages,
-                          int rings, int checkpoints, goss_error *error);
+                          int rings, int checkpoints, uint64_t snapshot_bytes, goss_error *error);
 void kv_cache_close(struct kv_cache *kv); /* NULL is fine */
 
 /* The part of a running sequence. The caller sets owner, cached and page, an array for the longest the sequence may

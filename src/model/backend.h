@@ -41,11 +41,11 @@ struct backend_table {
     void (*unembed)(struct backend *, int worker, const struct batch *); /* final norm, head, for the output rows */
 
     /* KV copy. A ring snapshot holds what the window layers need to continue at `position` (the last `window`
-     * positions before it) and is ring_bytes long; 0 if no layer is sliding. save_ring may ask for any position that
-     * the ring's last batch passed, up to `window` before its end, so that a prompt need not be cut where a snapshot is
-     * wanted: a ring keeps at least its last 2 * window positions. */
+     * positions before it) and is snapshot_bytes long; 0 if no layer is sliding. save_ring may ask for any position
+     * that the ring's last batch passed, up to `window` before its end, so that a prompt need not be cut where a
+     * snapshot is wanted: a ring keeps at least its last 2 * window positions. */
     void (*copy_page)(struct backend *, int from, int to);
-    uint64_t (*ring_bytes)(const struct backend *);
+    uint64_t (*snapshot_bytes)(const struct model_config *config);
     void (*save_ring)(struct backend *, int ring, int position, void *snapshot);
     void (*load_ring)(struct backend *, int ring, int position, const void *snapshot);
 };

@@ -279,6 +279,8 @@ goss_status tokenizer_encode(const struct tokenizer *tokenizer, const void *text
     struct buffer repaired;
     struct encoding e = {.tokenizer = tokenizer, .text = text, .ids = ids, .before = ids->size, .error = error};
     goss_status status = GOSS_OK;
+    if (n == 0) /* and so text may be NULL */
+        return GOSS_OK;
     if (n > INT32_MAX)
         return error_set(error, GOSS_E_LIMIT, "text of %zu bytes: at most %d are encoded at once", n, INT32_MAX);
     buffer_init(&repaired, 3 * n + 1); /* one bad byte becomes the three of U+FFFD */

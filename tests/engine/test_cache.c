@@ -149,6 +149,7 @@ static void of_one_prompt_the_shortest_prefix_stays_cached_longest(void **state)
         (struct engine_options){
             .context = 1024, .max_sequences = 1, .checkpoints = 3, .kv_bytes = fake_engine_bytes(12, 1, 3)});
     assert_int_equal(engine_stats(f.engine).checkpoints_max, 3);
+    assert_int_equal(engine_stats(f.engine).pages, 12); /* all that the budget holds beside a ring and 3 snapshots */
     int32_t boundary[] = {100, 130};
     for (uint64_t strangers = 0; strangers <= 3; strangers++) {
         struct asked *a = asked_new(4 + strangers, 200, 1, 200);

@@ -23,6 +23,41 @@ static void answers_do_not_depend_on_chunks_or_company(void **state)
         }
 }
 
+/* Two owners say the same things at the same time, with few pages: what one computed must never be read for the other,
+ * whether a page is shared, copied, restored from a snapshot or handed on with the last owner's bytes in it. */
+static void nothing_that_one_owner_computed_is_read_for_another(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct fake_engine f;
+        fake_engine_open(&f, FAKE_WINDOW,
+                         (struct engine_options){.chunk = 64,
+                                                 .context = FAKE_CONTEXT,
+                                                 .max_sequences = 4,
+                                                 .checkpoints = 4,
+                                                 .kv_bytes = fake_engine_bytes(FAKE_CONTEXT / KV_PAGE + 2, 4, 4)});
+        int32_t boundary[] = {200, 300, 520};
+        for (int round = 0; round < 6; round++) {
+            struct asked *a[4];
+            for (int i = 0; i < 4; i++) {
+                a[i] = asked_new(seed, 600, seed, 600 + 10 * round);
+                a[i]->request.owner = (uint64_t)(i % 2);
+                a[i]->request.boundary = boundary;
+                a[i]->request.n_boundary = 3;
+                asked_add(&f, a[i]);
+            }
+            while (engine_step(f.engine))
+                for (int i = 0; i < 4; i++)
+                    asked_pull(a[i]);
+            for (int i = 0; i < 4; i++)
+                asked_check(&f, a[i]);
+        }
+        struct engine_stats stats = engine_stats(f.engine);
+        assert_true(stats.prefix_hits > 0 && stats.evictions > 0 && stats.page_copies > 0);
+        fake_engine_close(&f);
+    }
+}
+
 static void answers_survive_eviction_and_preemption(void **state)
 {
     (void)state;
@@ -93,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_do_not_depend_on_chunks_or_company),
+        cmocka_unit_test(nothing_that_one_owner_computed_is_read_for_another),
         cmocka_unit_test(answers_survive_eviction_and_preemption),
         cmocka_unit_test(answers_without_sliding_layers_are_the_same_too),
         cmocka_unit_test(ten_thousand_sequences_leave_nothing_behind),

@@ -235,7 +235,7 @@ static void a_scored_prompt_gives_the_logits_of_every_position(void **state)
                 &f, FAKE_WINDOW,
                 (struct engine_options){.chunk = chunk[c], .score_rows = rows[r], .context = 600, .max_sequences = 2});
             struct asked *a = asked_new(1, 0, 1, 600), *b = asked_new(1, 0, 2, 30);
-            fake_reference(&f.fake, a->id, 600, hidden);
+            fake_reference(&f.fake, 0, a->id, 600, hidden);
             a->request.score = true;
             a->request.max_tokens = 0;
             asked_add(&f, a);

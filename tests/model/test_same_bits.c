@@ -206,7 +206,7 @@ static void copied_pages_and_restored_rings_continue_with_the_same_bits(void **s
         struct steps_sequence *want = run(model, NULL, 1, 64, LENGTH, 0, NULL);
         struct steps_sequence *first = sequence_open(model, LENGTH, 0, 0), *second = sequence_open(model, LENGTH, 0, 4);
         steps_open(&steps, model, NULL, 2, 64, 8, 2);
-        void *snapshot = malloc(cpu_backend.ring_bytes(steps.backend));
+        void *snapshot = malloc(cpu_backend.snapshot_bytes(&model->config));
         while (first->done < *cut) {
             int take = *cut - first->done < 50 ? *cut - first->done : 50, ring = 0;
             steps_step(&steps, &first, &ring, &take, 1);

@@ -23,9 +23,9 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 32);
 }
 
-static uint64_t first_hidden(int32_t id, int position)
+static uint64_t first_hidden(uint64_t owner, int32_t id, int position)
 {
-    return mix((uint64_t)(uint32_t)id * 1000003 + (uint64_t)position);
+    return mix((owner << 40) + (uint64_t)(uint32_t)id * 1000003 + (uint64_t)position);
 }
 
 static uint64_t key(uint64_t hidden, int layer)
@@ -55,12 +55,12 @@ struct fake_model fake_model(struct fake_counts *counts, int window, int max_con
     return fake;
 }
 
-void fake_reference(const struct fake_model *model, const int32_t *id, int n, uint64_t *hidden)
+void fake_reference(const struct fake_model *model, uint64_t owner, const int32_t *id, int n, uint64_t *hidden)
 {
     const struct model_config *c = &model->model.config;
     uint64_t *keys = malloc((size_t)n * sizeof *keys);
     for (int p = 0; p < n; p++)
-        hidden[p] = first_hidden(id[p], p);
+        hidden[p] = first_hidden(owner, id[p], p);
     for (int l = 0; l < FAKE_LAYERS; l++) {
         for (int p = 0; p < n; p++)
             keys[p] = key(hidden[p], l);
@@ -132,7 +132,8 @@ static const char *fake_isa(const struct backend *b)
 
 static uint64_t fake_kv_bytes(const struct model_config *config, int pages, int rings)
 {
-    return (uint64_t)pages * FAKE_LAYERS * KV_PAGE * 8 + (uint64_t)rings * FAKE_LAYERS * (uint64_t)config->window * 8;
+    return (uint64_t)pages * FAKE_LAYERS * KV_PAGE * 8 +
+           (uint64_t)rings * FAKE_LAYERS * 2 * (uint64_t)config->window * 8;
 }
 
 static uint64_t *page_slot(struct backend *b, const struct batch_sequence *s, int layer, int position)
@@ -194,8 +195,12 @@ static void fake_embed(struct backend *b, int worker, const struct batch *batch)
 {
     (void)worker;
     check_batch(b, batch);
-    for (int r = 0; r < batch->n_row; r++)
-        b->hidden[r] = first_hidden(batch->token[r], batch->position[r]);
+    for (int i = 0; i < batch->n_sequence; i++) {
+        const struct batch_sequence *s = &batch->sequence[i];
+        uint64_t owner = b->model->owner ? b->model->owner(b->model->engine, i) : 0;
+        for (int r = s->first_row; r < s->first_row + s->n_row; r++)
+            b->hidden[r] = first_hidden(owner, batch->token[r], batch->position[r]);
+    }
     b->model->counts->rows += (uint64_t)batch->n_row;
 }
 
@@ -265,9 +270,9 @@ static void fake_copy_page(struct backend *b, int from, int to)
     memcpy(b->page + (size_t)to * n, b->page + (size_t)from * n, n * sizeof *b->page);
 }
 
-static uint64_t fake_ring_bytes(const struct backend *b)
+static uint64_t fake_snapshot_bytes(const struct model_config *config)
 {
-    return b->window > 0 ? (uint64_t)FAKE_LAYERS * (uint64_t)b->window * sizeof(uint64_t) : 0;
+    return config->window > 0 ? (uint64_t)FAKE_LAYERS * (uint64_t)config->window * sizeof(uint64_t) : 0;
 }
 
 static void fake_save_ring(struct backend *b, int ring, int position, void *snapshot)
@@ -308,6 +313,6 @@ const struct backend_table fake_backend = {.name = "fake",
                                            .experts = fake_nothing,
                                            .unembed = fake_unembed,
                                            .copy_page = fake_copy_page,
-                                           .ring_bytes = fake_ring_bytes,
+                                           .snapshot_bytes = fake_snapshot_bytes,
                                            .save_ring = fake_save_ring,
                                            .load_ring = fake_load_ring};

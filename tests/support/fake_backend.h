@@ -25,6 +25,11 @@ struct fake_model {
     /* Every answer is noise; or else one id in eight is, and the others follow the one before them round a circle of
      * twelve, so that much has been said before. Where the noise comes depends on every key seen. */
     bool repeats;
+    /* The owner of sequence `index` of the batch being computed. What an owner's ids become has the owner in it, so
+     * that a key that was computed for another one is noticed even if it comes from the same ids. NULL: owner 0
+     * throughout. */
+    uint64_t (*owner)(const void *engine, int index);
+    const void *engine;
     int32_t nan_id, infinite_id; /* ids after which the logits hold a NaN or an infinity; -1: none */
     struct fake_counts *counts;
 };
@@ -32,8 +37,8 @@ struct fake_model {
 /* A vocabulary of FAKE_VOCAB, which may be changed. window 0: no sliding layers. */
 struct fake_model fake_model(struct fake_counts *counts, int window, int max_context);
 
-/* hidden uint64_t [n]: the last activation at every position of id[0 .. n). */
-void fake_reference(const struct fake_model *model, const int32_t *id, int n, uint64_t *hidden);
+/* hidden uint64_t [n]: the last activation at every position of id[0 .. n), a sequence of this owner. */
+void fake_reference(const struct fake_model *model, uint64_t owner, const int32_t *id, int n, uint64_t *hidden);
 /* logits float [n_vocab]. */
 void fake_logits(const struct fake_model *model, uint64_t hidden, int32_t last_id, float *logits);
 

@@ -4,7 +4,14 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "engine/internal.h" /* for the owner of a row, which no batch tells */
 #include "support/test.h"
+
+static uint64_t owner_in_batch(const void *engine, int index)
+{
+    const struct engine *e = engine;
+    return e->row_owner[index]->kv.owner;
+}
 
 void fake_engine_open(struct fake_engine *f, int window, struct engine_options options)
 {
@@ -13,13 +20,16 @@ void fake_engine_open(struct fake_engine *f, int window, struct engine_options o
     goss_error error;
     if (engine_open(&f->engine, &f->fake.model, &fake_backend, &options, &error))
         fail_msg("%s", error.text);
+    f->fake.engine = f->engine;
+    f->fake.owner = owner_in_batch;
 }
 
 uint64_t fake_engine_bytes(int pages, int rings, int checkpoints)
 {
     struct fake_counts counts = {0};
     struct fake_model fake = fake_model(&counts, FAKE_WINDOW, 8192);
-    return fake_backend.kv_bytes(&fake.model.config, pages, rings + checkpoints);
+    const struct model_config *config = &fake.model.config;
+    return fake_backend.kv_bytes(config, pages, rings) + (uint64_t)checkpoints * fake_backend.snapshot_bytes(config);
 }
 
 /* All that was held is free again, once the cache is dropped too. */
@@ -91,7 +101,7 @@ void asked_check(struct fake_engine *f, struct asked *a)
     uint64_t *hidden = malloc((size_t)n * sizeof *hidden);
     memcpy(id, a->id, (size_t)a->request.n_id * sizeof *id);
     memcpy(id + a->request.n_id, a->answer, (size_t)a->n_answer * sizeof *id);
-    fake_reference(&f->fake, id, n, hidden);
+    fake_reference(&f->fake, a->request.owner, id, n, hidden);
     struct sampler *sampler;
     assert_int_equal(sampler_open(&sampler, &a->request.sampling, FAKE_VOCAB, NULL), GOSS_OK);
     for (int i = 0; i < a->request.n_id; i++)
