@@ -125,18 +125,26 @@ static goss_status submit_turn(struct job *job, int choice, enum service_place *
         options.n_raw = ids->size;
     } else {
         conversation = conversation_of(job, choice);
-        if (choice > 0)
-            status = api_request_copy(request, conversation, error);
     }
     if (!status)
         status = service_submit(job->serve->service, conversation, &options, &job->ticket[choice], place, error);
     return status;
 }
 
+/* A turn that is under way adds to its conversation, on the engine's thread: so all copies are made before the first
+ * begins. */
+static goss_status copy_conversations(struct job *job, goss_error *error)
+{
+    goss_status status = GOSS_OK;
+    for (int i = 1; i < job->answer.n_choice && job->request.wire != API_COMPLETIONS && !status; i++)
+        status = api_request_copy(&job->request, &job->copy[i], error);
+    return status;
+}
+
 static goss_status submit(struct job *job, struct api_error *error)
 {
     enum service_place place = PLACE_TAKEN;
-    goss_status status = GOSS_OK;
+    goss_status status = copy_conversations(job, &error->base);
     while (!status && job->n_ticket < job->answer.n_choice) {
         status = submit_turn(job, job->n_ticket, &place, &error->base);
         job->n_ticket += !status;

@@ -279,7 +279,7 @@ static bool scales_are_plain(const struct slab *slab, const struct panel *panel)
     __m512 least = _mm512_set1_ps(LEAST_SCALE), most = _mm512_set1_ps(MOST_SCALE);
     __mmask16 outside = 0;
     for (i = 0; i < n; i += LANES) {
-        __mmask16 rest = n - i < LANES ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)~0u;
+        __mmask16 rest = (__mmask16)(n - i < LANES ? (1u << (n - i)) - 1 : 0xFFFF);
         __m512 scale = _mm512_maskz_loadu_ps(rest, panel->scale + i);
         __mmask16 given = _mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_NEQ_UQ);
         outside |= _mm512_mask_cmp_ps_mask(given, scale, least, _CMP_NGE_UQ) |

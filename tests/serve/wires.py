@@ -53,6 +53,13 @@ def chat_streams_what_it_says(s):
     assert whole["choices"][0]["message"]["content"] != whole["choices"][1]["message"]["content"]
 
 
+def choices_begin_from_one_prompt_however_soon_the_first_ends(s):
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20, "seed": 5, "n": 4}
+    first = [choice["message"] for choice in s.post("/v1/chat/completions", body)["choices"]]
+    for _ in range(40):
+        assert [choice["message"] for choice in s.post("/v1/chat/completions", body)["choices"]] == first
+
+
 def responses_stream_what_they_say(s):
     body = {"input": "Hello", "max_output_tokens": 30, "seed": 6}
     whole = s.post("/v1/responses", body)
@@ -156,6 +163,7 @@ def without_a_store_nothing_is_written():
 every_route_asks_for_a_key()
 with Server("--store", "kept") as server:
     chat_streams_what_it_says(server)
+    choices_begin_from_one_prompt_however_soon_the_first_ends(server)
     responses_stream_what_they_say(server)
     other_wires_answer(server)
     refusals_say_why(server)
