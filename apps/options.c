@@ -122,6 +122,8 @@ static bool whole_number(const char *text, const char **end, double least, doubl
 static bool is_list(const struct option *option, const char *text)
 {
     int64_t whole;
+    if (!*text)
+        return option->standard != NULL; /* none instead of those */
     while (whole_number(text, &text, option->least, option->most, &whole)) {
         if (!*text)
             return true;

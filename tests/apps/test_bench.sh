@@ -47,6 +47,11 @@ grep -q "first token, warm" out && ! grep -q cold out || fail "--no-cold is not 
 "$program" bench -m toy.gguf --threads 1 --prefill 16 --depth 0 --repeat 1000 --seconds 0 --no-cold --json >out || fail "bench --seconds failed"
 python3 -c 'import json; r=json.load(open("out")); assert [len(row["runs"]) for row in r["prefill"] + r["decode"]] == [1, 1], r' || fail "--seconds 0 repeats"
 
+# An empty list leaves one of the two out; a list without a standard must not be empty.
+bench --prefill '' --depth 3 --no-cold --json >out || fail "bench --prefill '' failed"
+python3 -c 'import json; r=json.load(open("out")); assert not r["prefill"] and len(r["decode"]) == 1, r' || fail "--prefill '' times prompts"
+expect 2 "ids" "$program" score -m toy.gguf --ids ''
+
 expect 1 "context" "$program" bench -m toy.gguf --threads 1 --prefill 131072 --depth 0 --seconds 0 --no-cold
 expect 2 "'mmx'" "$program" bench --isa mmx
 expect 1 "toys" "$program" bench -m toys
