@@ -196,6 +196,23 @@ bool pool_next(struct pool *pool, int n, int grain, int *begin, int *end)
     return *begin < n;
 }
 
+bool pool_next_run(struct pool *pool, int n, int grain, int most, int *begin, int *end)
+{
+    enum { RUNS = 4 /* of every thread, were they all as long as the first */ };
+    int first = atomic_load_explicit(&pool->taken, memory_order_relaxed), run = grain;
+    while (first < n) {
+        run = (n - first) / (RUNS * pool->threads);
+        run = run > most ? most : run;
+        run = run > grain ? run / grain * grain : grain;
+        if (atomic_compare_exchange_weak_explicit(&pool->taken, &first, first + run, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            break;
+    }
+    *begin = first < n ? first : n;
+    *end = n - *begin > run ? *begin + run : n;
+    return *begin < n;
+}
+
 /* "QUOTA PERIOD" of cgroup v2, both in microseconds; 0 when there is no limit. */
 static int cgroup_cores(void)
 {

@@ -32,6 +32,10 @@ void pool_share(const struct pool *pool, int worker, int n, int grain, int *begi
  * gets what differs from run to run. */
 bool pool_next(struct pool *pool, int n, int grain, int *begin, int *end);
 
+/* The same in runs that begin long and end short: each is a share of what is left, from `grain` items, of which it is a
+ * multiple, to `most`. For work that streams memory, which likes long runs, and still ends together. */
+bool pool_next_run(struct pool *pool, int n, int grain, int most, int *begin, int *end);
+
 /* Cores this process may use (affinity mask and cgroup quota respected), at least 1. */
 int pool_cores(void);
 

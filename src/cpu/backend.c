@@ -88,8 +88,7 @@ static void place_scratch(struct layout *l, const struct backend *b, struct scra
 {
     const struct model_config *c = &b->model->config;
     size_t m = larger(QUERY_VECTORS, c->n_head / c->n_kv_head), d = c->head_dim;
-    size_t columns = larger((size_t)b->max_rows * c->n_active, b->max_outputs);
-    s->sum = place(l, sizeof *s->sum, columns, (size_t)larger(UNIT_GROUPS, head_groups(c)) * LANES);
+    s->sum = place(l, sizeof *s->sum, b->sum_columns, (size_t)larger(UNIT_GROUPS, head_groups(c)) * LANES);
     place_panel(l, b, &s->few, FEW_ROWS, c->d_model);
     s->few.x = place(l, sizeof *s->few.x, FEW_ROWS, c->d_model);
     s->query = place(l, sizeof *s->query, TILE_PARTS * m, d);
@@ -186,6 +185,7 @@ static goss_status cpu_open(struct backend **out, const struct model *model, con
     b->max_rows = options->max_rows;
     b->max_outputs = options->max_outputs;
     b->partial_chunks = options->pages;
+    b->sum_columns = larger((size_t)b->max_rows * c->n_active, b->max_outputs);
     rope_init(&b->rope, c);
     status = kernels_pick(&b->kernels, options->isa, error);
     if (!status)

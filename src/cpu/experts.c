@@ -225,12 +225,14 @@ void cpu_experts(struct backend *b, int worker, const struct batch *batch, int l
             fill_in(&task, slot);
         pool_barrier(b->pool);
     }
-    int blocks = c->d_ff / BLOCK;
-    for (int unit, end; pool_next(b->pool, b->n_active * blocks, 1, &unit, &end);)
-        gate_up_block(&task, worker, b->active[unit / blocks], unit % blocks);
+    int columns = batch->n_row * c->n_active, blocks = c->d_ff / BLOCK, most = columns > STREAM_COLUMNS ? 1 : blocks;
+    for (int unit, end; pool_next_run(b->pool, b->n_active * blocks, 1, most, &unit, &end);)
+        for (; unit < end; unit++)
+            gate_up_block(&task, worker, b->active[unit / blocks], unit % blocks);
     pool_barrier(b->pool);
     int groups = c->d_model / LANES, grain = unit_groups(b, groups);
-    for (int first, end; pool_next(b->pool, groups, grain, &first, &end);)
+    most = run_groups(b, grain, columns);
+    for (int first, end; pool_next_run(b->pool, groups, grain, most, &first, &end);)
         down_rows(&task, worker, first, end);
     pool_barrier(b->pool);
 }

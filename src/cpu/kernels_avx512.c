@@ -10,7 +10,6 @@ enum {
     DIRECT_COLUMNS = 4, /* up to here weights are unpacked in registers, .. */
     PANEL_COLUMNS = 6,  /* .. beyond it into memory, and used for this many columns of two groups together */
     PANEL_GROUPS = 2,
-    PREFETCH = 4096, /* bytes ahead of the weights in use: past the end of a page, where the hardware stops */
 };
 
 /* The weights of one segment of two groups, ready to use: 18 KiB. */
@@ -71,6 +70,13 @@ INLINE size_t scale_bytes(bool mxfp4)
     return mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
 }
 
+/* How far ahead of the weights in use to fetch, in bytes, as measured: the hardware alone stops at the end of a page.
+ */
+INLINE size_t ahead_bytes(bool mxfp4)
+{
+    return mxfp4 ? 4096 : 2048;
+}
+
 /* One group, n columns from `column` on, straight from the packed weights. */
 INLINE void direct(const uint8_t *quants, const uint8_t *scales, bool mxfp4, const struct panel *panel, int column,
                    const int n, float *sum, int stride)
@@ -85,8 +91,10 @@ INLINE void direct(const uint8_t *quants, const uint8_t *scales, bool mxfp4, con
             size_t at = (size_t)b * panel->n + column;
             const int8_t *q = panel->q + at * BLOCK;
             __m512i line[LINES];
+            size_t ahead = b + ahead_bytes(mxfp4) / quant_bytes(mxfp4);
             UNROLL for (size_t i = 0; i < quant_bytes(mxfp4); i += 64)
-                _mm_prefetch((const char *)quants + b * quant_bytes(mxfp4) + PREFETCH + i, _MM_HINT_T0);
+                _mm_prefetch((const char *)quants + ahead * quant_bytes(mxfp4) + i, _MM_HINT_T0);
+            _mm_prefetch((const char *)scales + ahead * scale_bytes(mxfp4), _MM_HINT_T0);
             unpack_quants(quants + b * quant_bytes(mxfp4), mxfp4, line);
             __m512 scale = unpack_scales(scales + b * scale_bytes(mxfp4), mxfp4);
             UNROLL for (int t = 0; t < n; t++)

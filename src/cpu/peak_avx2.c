@@ -2,7 +2,7 @@
 
 #include "cpu/peak.h"
 
-enum { CHAINS = 10 /* enough to hide the latency */, REPEATS = 64, STREAMS = 8, LANE = 32 };
+enum { CHAINS = 10 /* enough to hide the latency */, REPEATS = 64, STREAMS = 8, LANE = 32, AHEAD = 4096 };
 
 /* Products of bytes become pairs of 16 bits, whose sums must at least be added. */
 static int64_t avx2_multiply(int64_t rounds)
@@ -44,9 +44,11 @@ static uint64_t avx2_read(const void *memory, size_t bytes)
         sum[k] = _mm256_setzero_si256();
     for (size_t i = 0; i < bytes; i += STREAMS * LANE) {
 #pragma GCC unroll 8
-        for (int k = 0; k < STREAMS; k++)
-            sum[k] =
-                _mm256_add_epi64(sum[k], _mm256_load_si256((const __m256i *)(const void *)(p + i + (size_t)k * LANE)));
+        for (int k = 0; k < STREAMS; k++) {
+            const uint8_t *lane = p + i + (size_t)k * LANE;
+            _mm_prefetch((const char *)lane + AHEAD, _MM_HINT_T0);
+            sum[k] = _mm256_add_epi64(sum[k], _mm256_load_si256((const __m256i *)(const void *)lane));
+        }
     }
     uint64_t word[LANE / 8], total = 0;
     for (int k = 1; k < STREAMS; k++)

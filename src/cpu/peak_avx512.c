@@ -2,7 +2,13 @@
 
 #include "cpu/peak.h"
 
-enum { CHAINS = 12 /* enough to hide the latency */, REPEATS = 64, STREAMS = 4, LINE = 64 };
+enum {
+    CHAINS = 12 /* enough to hide the latency */,
+    REPEATS = 64,
+    STREAMS = 4,
+    LINE = 64,
+    AHEAD = 4096 /* bytes: the hardware stops at the end of a page */
+};
 
 static int64_t avx512_multiply(int64_t rounds)
 {
@@ -27,8 +33,10 @@ uint64_t peak_read_avx512(const void *memory, size_t bytes)
         sum[k] = _mm512_setzero_si512();
     for (size_t i = 0; i < bytes; i += STREAMS * LINE) {
 #pragma GCC unroll 4
-        for (int k = 0; k < STREAMS; k++)
+        for (int k = 0; k < STREAMS; k++) {
+            _mm_prefetch(p + i + (size_t)k * LINE + AHEAD, _MM_HINT_T0);
             sum[k] = _mm512_add_epi64(sum[k], _mm512_load_si512(p + i + (size_t)k * LINE));
+        }
     }
     sum[0] = _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]));
     return (uint64_t)_mm512_reduce_add_epi64(sum[0]);

@@ -46,6 +46,12 @@ int unit_groups(const struct backend *backend, int groups)
     return unit < 1 ? 1 : unit > UNIT_GROUPS ? UNIT_GROUPS : unit;
 }
 
+int run_groups(const struct backend *backend, int unit, int columns)
+{
+    size_t room = backend->sum_columns / columns;
+    return columns > STREAM_COLUMNS ? unit : UNIT_GROUPS * (int)(room < MOST_UNITS ? room : MOST_UNITS);
+}
+
 static void embed_row(struct backend *b, int token, float *x)
 {
     const struct model *m = b->model;
@@ -111,7 +117,8 @@ static void product_rows(const struct task *task, int worker, const struct matri
     struct backend *b = task->backend;
     product_fn *product = kernels_product(b->kernels, matrix);
     float *sum = b->scratch[worker].sum;
-    for (int first, end; pool_next(b->pool, group_count(matrix->rows), unit, &first, &end);) {
+    int groups = group_count(matrix->rows), most = run_groups(b, unit, panel->n);
+    for (int first, end; pool_next_run(b->pool, groups, unit, most, &first, &end);) {
         struct slab slab = slab_of(matrix, 0, first, end - first);
         product(&slab, panel, sum);
         finish(task, first * LANES, (end - first) * LANES, sum);

@@ -10,9 +10,11 @@
 #include "model/rope.h"
 
 enum {
-    UNIT_GROUPS = 4,    /* most row groups that a worker takes at once */
+    UNIT_GROUPS = 4,    /* most row groups that a worker takes at once, .. */
+    MOST_UNITS = 64,    /* .. or this many times as many while it waits for memory */
     QUERY_VECTORS = 32, /* query vectors (rows x heads of one key head) that are scored together: a part .. */
     TILE_PARTS = 4,     /* .. of a tile, whose parts look at the same keys one after the other */
+    STREAM_COLUMNS = 4, /* up to here a product waits for its weights, so that a worker takes long runs of them */
     FEW_ROWS = 2        /* up to here every worker norms all rows for itself, which takes no longer than to meet */
 };
 
@@ -63,6 +65,7 @@ struct backend {
     struct rope rope;
     struct kv kv;
     int max_rows, max_outputs;
+    size_t sum_columns;      /* columns of UNIT_GROUPS row groups that a worker's `sum` holds */
     struct scratch *scratch; /* [threads] */
 
     float *x;              /* [max_rows][d_model] residual stream */
@@ -114,6 +117,9 @@ static inline int head_groups(const struct model_config *config)
 
 /* Row groups to take at once so that every worker gets several turns. */
 int unit_groups(const struct backend *backend, int groups);
+
+/* Most row groups to take at once for a product with so many columns: `unit`, or what `sum` holds of them. */
+int run_groups(const struct backend *backend, int unit, int columns);
 
 /* The halves of the tile that holds `position`. */
 uint16_t *kv_tile(const struct backend *backend, int layer, const struct batch_sequence *sequence, int kv_head,

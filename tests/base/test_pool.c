@@ -18,9 +18,10 @@ static void take_work(void *argument, int worker)
     struct counts *c = argument;
     (void)worker;
     for (int phase = 0; phase < PHASES; phase++) {
-        int grain = 1 + phase % 7;
-        for (int begin, end; pool_next(c->pool, ITEMS, grain, &begin, &end);) {
-            if (end - begin < 1 || end - begin > grain)
+        int grain = 1 + phase % 7, most = phase < PHASES / 2 ? grain : 12;
+        for (int begin, end; most == grain ? pool_next(c->pool, ITEMS, grain, &begin, &end)
+                                           : pool_next_run(c->pool, ITEMS, grain, most, &begin, &end);) {
+            if (end - begin < 1 || end - begin > most || ((end - begin) % grain != 0 && end != ITEMS))
                 atomic_fetch_add(&c->wrong, 1);
             for (; begin < end; begin++)
                 atomic_fetch_add(&c->taken[phase][begin], 1);
@@ -87,10 +88,27 @@ static void the_last_to_come_works_once_before_anyone_goes_on(void **state)
     }
 }
 
+static void runs_begin_long_and_end_short(void **state)
+{
+    (void)state;
+    struct pool *pool;
+    assert_int_equal(pool_open(&pool, 1, NULL), GOSS_OK);
+    int begin, end, length[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        assert_true(pool_next_run(pool, 80, 3, 100, &begin, &end));
+        length[i] = end - begin;
+    }
+    assert_int_equal(length[0], 18); /* a quarter of 80, in threes */
+    assert_int_equal(length[1], 15);
+    assert_int_equal(length[2], 9);
+    pool_close(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_is_taken_once_in_every_phase),
+        cmocka_unit_test(runs_begin_long_and_end_short),
         cmocka_unit_test(the_last_to_come_works_once_before_anyone_goes_on),
     };
     return cmocka_run_group_tests_name("base.pool", tests, NULL, NULL);
