@@ -19,13 +19,13 @@ static void reply(struct net_exchange *exchange, goss_status status, bool found,
         net_reply(exchange, 200, "application/json", out->data, out->size);
 }
 
-/* A response that was cancelled says so at once, though its turn may need one more step before its object is written.
- */
+/* A response that was cancelled says so at once, though its turn may need one more step before its object is written,
+ * and for good, though that step may have been its last anyway. */
 static goss_status say_cancelled(struct buffer *object, goss_error *error)
 {
     json_t *json = json_loadb((const char *)object->data, object->size, JSON_ALLOW_NUL, NULL);
     const char *said = json_string_value(json_object_get(json, "status"));
-    bool late = said && (strcmp(said, "queued") == 0 || strcmp(said, "in_progress") == 0);
+    bool late = said && strcmp(said, "cancelled") != 0;
     char *text = NULL;
     if (late && !json_object_set_new(json, "status", json_string("cancelled")))
         text = json_dumps(json, JSON_COMPACT);

@@ -30,6 +30,8 @@ goss_status json_parse(json_t **json, const void *bytes, size_t size, const char
     if (too_deep(bytes, size))
         return error_set(error, GOSS_E_LIMIT, "%s: JSON nested more than %d deep", file, JSON_MAX_DEPTH);
     *json = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+    if (!*json && where.line < 0) /* it did not begin to read */
+        return error_memory(error, size, file);
     if (!*json)
         return error_set(error, GOSS_E_FORMAT, "%s: bad JSON at line %d, column %d: %s", file, where.line, where.column,
                          where.text);

@@ -338,21 +338,26 @@ static goss_status pack_sections(struct job *job, int threads, goss_error *error
 
 /* ---- the tokenizer */
 
-static struct tokenizer_text *gguf_strings(const struct gguf *gguf, const char *key, uint64_t *n)
+/* A list of strings, which the caller frees; NULL and GOSS_OK if there is none. */
+static goss_status gguf_strings(const struct gguf *gguf, const char *key, struct tokenizer_text **text, uint64_t *n,
+                                goss_error *error)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
+    *text = NULL;
     *n = 0;
     if (!value || !value->array || value->type != GGUF_STRING)
-        return NULL;
-    struct tokenizer_text *text = malloc((value->count + 1) * sizeof *text);
+        return GOSS_OK;
+    *text = malloc((value->count + 1) * sizeof **text);
+    if (!*text)
+        return error_memory(error, value->count * sizeof **text, key);
     const uint8_t *cursor = value->data;
-    for (uint64_t i = 0; text && i < value->count; i++) {
+    for (uint64_t i = 0; i < value->count; i++) {
         uint64_t size;
-        text[i].data = gguf_next_string(&cursor, &size);
-        text[i].size = size;
+        (*text)[i].data = gguf_next_string(&cursor, &size);
+        (*text)[i].size = size;
     }
-    *n = text ? value->count : 0;
-    return text;
+    *n = value->count;
+    return GOSS_OK;
 }
 
 static goss_status open_gguf_tokenizer(struct tokenizer **tokenizer, const struct gguf *gguf, goss_error *error)
@@ -371,8 +376,11 @@ static goss_status open_gguf_tokenizer(struct tokenizer **tokenizer, const struc
     if (gguf_find(gguf, "tokenizer.ggml.pre"))
         status = gguf_text(gguf, "tokenizer.ggml.pre", &pre, &pre_size, error);
     struct tokenizer_gguf source = {.file = gguf->file};
-    struct tokenizer_text *token = gguf_strings(gguf, "tokenizer.ggml.tokens", &source.n_token);
-    struct tokenizer_text *merge = gguf_strings(gguf, "tokenizer.ggml.merges", &source.n_merge);
+    struct tokenizer_text *token = NULL, *merge = NULL;
+    if (status == GOSS_OK)
+        status = gguf_strings(gguf, "tokenizer.ggml.tokens", &token, &source.n_token, error);
+    if (status == GOSS_OK)
+        status = gguf_strings(gguf, "tokenizer.ggml.merges", &merge, &source.n_merge, error);
     pre_copy = strndup(pre, pre_size < 64 ? pre_size : 64);
     type = malloc((source.n_token + 1) * sizeof *type);
     if (status == GOSS_OK && (!pre_copy || !type))

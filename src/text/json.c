@@ -248,6 +248,8 @@ goss_status tokenizer_open_json(struct tokenizer **tokenizer, const uint8_t *jso
     json_error_t fault;
     *tokenizer = NULL;
     r.root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
+    if (!r.root && fault.line < 0) /* it did not begin to read */
+        return error_memory(error, size, file);
     if (!json_is_object(r.root)) {
         goss_status status = error_set(error, GOSS_E_FORMAT, "%s: line %d: %s", file, r.root ? 1 : fault.line,
                                        r.root ? "not a JSON object" : fault.text);

@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/pool.h"
 #include "base/random.h"
 #include "support/test.h"
@@ -180,6 +181,27 @@ static void shares_cover_everything_once(void **state)
     pool_close(pool);
 }
 
+static void *no_memory(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+static void a_json_text_that_finds_no_memory_is_not_called_bad(void **state)
+{
+    (void)state;
+    json_t *json;
+    goss_error error;
+    json_malloc_t allocate;
+    json_free_t release;
+    json_get_alloc_funcs(&allocate, &release);
+    json_set_alloc_funcs(no_memory, release);
+    goss_status status = json_parse(&json, "{}", 2, "config.json", &error);
+    json_set_alloc_funcs(allocate, release);
+    assert_int_equal(status, GOSS_E_MEMORY);
+    assert_null(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +213,7 @@ int main(void)
         cmocka_unit_test(writers_of_one_path_leave_each_other_alone_and_remove_what_the_dead_left),
         cmocka_unit_test(pool_runs_every_worker_and_barriers_hold),
         cmocka_unit_test(shares_cover_everything_once),
+        cmocka_unit_test(a_json_text_that_finds_no_memory_is_not_called_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

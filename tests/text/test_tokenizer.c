@@ -1,6 +1,8 @@
 /* o200k_harmony against the committed vectors, and what must hold of any text. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -159,6 +161,57 @@ static void no_text_has_no_ids_wherever_it_lies(void **state)
     buffer_free(&text);
 }
 
+/* n bytes whose last ends where memory may not be touched any more; at most `align` - 1 bytes early. */
+static uint8_t *fence(const void *bytes, size_t n, size_t align, void **memory, size_t *size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (n + page - 1) / page * page;
+    *size = whole + page;
+    *memory = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(*memory, MAP_FAILED);
+    uint8_t *at = (uint8_t *)*memory + (whole - n) / align * align;
+    memcpy(at, bytes, n);
+    assert_int_equal(mprotect((uint8_t *)*memory + whole, page, PROT_NONE), 0);
+    return at;
+}
+
+/* A packed file's tables are used where they are mapped, and what lies behind them is anybody's. */
+static void nothing_behind_the_tables_or_the_text_is_read(void **state)
+{
+    (void)state;
+    static const char text[] = "The quick brown fox's 12345 jumps; internationalisation, \xE4\xBD\xA0\xE5\xA5\xBD "
+                               "<|start|> supercalifragilisticexpialidocious\n\n  zzzzzzzzzzzzzzzzzzzzzzzz<|end";
+    struct buffer tables;
+    struct tokenizer *mapped;
+    goss_error error;
+    void *tables_memory, *text_memory;
+    size_t tables_size, text_size, last;
+    buffer_init(&tables, 1u << 28);
+    assert_int_equal(tokenizer_save(o200k, &tables, NULL), GOSS_OK);
+    const uint8_t *at = fence(tables.data, tables.size, sizeof(uint64_t), &tables_memory, &tables_size);
+    if (tokenizer_load(&mapped, at, tables.size, "mapped", &error))
+        fail_msg("%s", error.text);
+    for (size_t n = 1; n < sizeof text; n++)
+        for (int control = 0; control < 2; control++) {
+            struct token_list ids = {0}, expected = encode(text, n, control);
+            const uint8_t *fenced = fence(text, n, 1, &text_memory, &text_size);
+            assert_int_equal(tokenizer_encode(mapped, fenced, n, control, &ids, NULL), GOSS_OK);
+            assert_int_equal(ids.size, expected.size);
+            assert_memory_equal(ids.id, expected.id, ids.size * sizeof *ids.id);
+            token_list_free(&ids);
+            token_list_free(&expected);
+            munmap(text_memory, text_size);
+        }
+    for (int32_t id = 0; id < tokenizer_size(mapped); id++) { /* every token, those at the end of the tables too */
+        const uint8_t *bytes = tokenizer_bytes(mapped, id, &last);
+        struct token_list ids = {0};
+        assert_int_equal(tokenizer_encode(mapped, bytes, last, true, &ids, NULL), GOSS_OK);
+        token_list_free(&ids);
+    }
+    tokenizer_close(mapped);
+    munmap(tables_memory, tables_size);
+    buffer_free(&tables);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +219,7 @@ int main(void)
         cmocka_unit_test(every_id_decodes_to_its_published_bytes),
         cmocka_unit_test(the_control_tokens_are_found_by_name),
         cmocka_unit_test(no_text_has_no_ids_wherever_it_lies),
+        cmocka_unit_test(nothing_behind_the_tables_or_the_text_is_read),
     };
     return cmocka_run_group_tests(tests, open_o200k, close_o200k);
 }
