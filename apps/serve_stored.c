@@ -25,7 +25,7 @@ static goss_status say_cancelled(struct buffer *object, goss_error *error)
 {
     json_t *json = json_loadb((const char *)object->data, object->size, JSON_ALLOW_NUL, NULL);
     const char *said = json_string_value(json_object_get(json, "status"));
-    bool late = said && strcmp(said, "cancelled") != 0;
+    bool late = said && strcmp(said, "cancelled") != 0 && strcmp(said, "failed") != 0;
     char *text = NULL;
     if (late && !json_object_set_new(json, "status", json_string("cancelled")))
         text = json_dumps(json, JSON_COMPACT);
