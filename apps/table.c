@@ -27,7 +27,7 @@ const struct option option_table[OPTION_COUNT] = {
                       .value = "N",
                       .least = 1,
                       .most = 4096,
-                      .standard = "256",
+                      .standard = "512",
                       .help = "tokens of the prompt computed in one step"},
     [OPTION_CONTEXT] = {.name = "context",
                         .kind = KIND_WHOLE,

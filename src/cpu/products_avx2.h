@@ -14,6 +14,7 @@ enum {
     LINES = 8,   /* 32-byte lines of 8 rows x 4 inputs in an unpacked block of half a group */
     COLUMNS = 4, /* columns of a register tile */
     HALVES = 2,
+    AHEAD = 4096, /* bytes of weights to fetch ahead, as measured: the hardware alone stops at the end of a page */
 };
 
 INLINE __m256i mxfp4_table(void);
@@ -90,7 +91,9 @@ INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct pa
         for (int begin = 0; begin < blocks; begin += SEGMENT_BLOCKS) {
             int end = blocks - begin < SEGMENT_BLOCKS ? blocks : begin + SEGMENT_BLOCKS, t = 0;
             for (int b = begin; b < end; b++) {
-                size_t block = (size_t)(h / HALVES) * blocks + b;
+                size_t block = (size_t)(h / HALVES) * blocks + b, ahead = block + AHEAD / quant_bytes;
+                for (size_t i = 0; h % HALVES == 0 && i < quant_bytes; i += 64)
+                    _mm_prefetch((const char *)slab->quants + ahead * quant_bytes + i, _MM_HINT_T0);
                 unpack_block(slab->quants + block * quant_bytes, slab->scales + block * scale_bytes, mxfp4, h % HALVES,
                              w.line[b - begin], &w.scale[b - begin]);
             }
