@@ -276,15 +276,15 @@ static bool was_kept(const struct answer_item *item)
     return !item->truncated || (item->part != TURN_CALL && item->text.size > 0);
 }
 
-static void write_kept_ids(const struct answer *answer, const struct conversation *conversation, size_t first,
-                           struct json_out *json)
+static void write_kept_ids(const struct answer *answer, const struct conversation *conversation, struct json_out *json)
 {
     const struct answer_choice *choice = &answer->choice[0];
     const struct api_request *request = answer->request;
+    size_t n = request->answer_at;
     char id[ANSWER_ID_SIZE];
     json_out_open(json, "items", '[');
     for (size_t i = 0; i < choice->n_item; i++)
-        if (was_kept(&choice->item[i]) && first++ < conversation->n_message)
+        if (was_kept(&choice->item[i]) && n++ < conversation->n_message)
             json_out_integer(json, NULL, (long long)i);
     json_out_close(json, ']');
     json_out_open(json, "calls", '[');
@@ -312,7 +312,6 @@ goss_status answer_keep(const struct answer *answer, const struct conversation *
 {
     const struct api_request *request = answer->request;
     struct conversation kept = {0};
-    size_t n_prompt = request->conversation.n_message;
     goss_status status = request->opening ? conversation_add(&kept, request->opening, error) : GOSS_OK;
     for (size_t i = request->first_new; i < conversation->n_message && !status; i++)
         status = conversation_add(&kept, &conversation->message[i], error);
@@ -322,7 +321,7 @@ goss_status answer_keep(const struct answer *answer, const struct conversation *
     struct json_out json = {.out = out, .error = error, .status = status};
     json_out_open(&json, NULL, '{');
     json_out_raw(&json, "messages", (const char *)messages.data, messages.size);
-    write_kept_ids(answer, conversation, n_prompt, &json);
+    write_kept_ids(answer, conversation, &json);
     json_out_close(&json, '}');
     conversation_free(&kept);
     buffer_free(&messages);

@@ -93,8 +93,8 @@ goss_status answer_write(const struct answer *answer, struct buffer *out, goss_e
 void answer_id(const struct answer *answer, char id[64]);
 
 /* What store_put keeps so that a later request can continue: the new messages of request->conversation and the
- * model's, as the turn appended them to `conversation`, with their sampled ids, and the ids of calls. Opaque to all but
- * api_request_assemble. */
+ * model's, as the turn appended them to `conversation` (that one or its copy), with their sampled ids, and the ids of
+ * calls. Opaque to all but api_request_assemble. */
 goss_status answer_keep(const struct answer *answer, const struct conversation *conversation, struct buffer *out,
                         goss_error *error);
 

@@ -39,19 +39,28 @@ struct past {
     struct api_error *error;
     struct arena arena; /* the trees; gone at the end */
     struct conversation messages;
-    const struct json_node *chain; /* array of what answer_keep wrote */
+    const struct json_node *chain;     /* array of what answer_keep wrote */
+    const struct json_node **referred; /* [n_reference] the same for the response that each reference points into */
 };
+
+/* The recipient of a call of a stored response; `absent` if it has none with that id. */
+static const char *call_of(const struct json_node *turn, const char *id, const char *absent)
+{
+    const struct json_node *calls = json_tree_get(turn, "calls");
+    for (const struct json_node *call = calls ? calls->child : NULL; call; call = call->next)
+        if (call->n_child == 2 && strcmp(call->child->text, id) == 0)
+            absent = call->last->text;
+    return absent;
+}
 
 /* The recipient of the latest stored call with that id; NULL if there is none. */
 static const char *stored_call(const struct past *past, const char *id)
 {
     const char *recipient = NULL;
-    for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn; turn = turn->next) {
-        const struct json_node *calls = json_tree_get(turn, "calls");
-        for (const struct json_node *call = calls ? calls->child : NULL; call; call = call->next)
-            if (call->n_child == 2 && strcmp(call->child->text, id) == 0)
-                recipient = call->last->text;
-    }
+    for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn; turn = turn->next)
+        recipient = call_of(turn, id, recipient);
+    for (size_t i = 0; i < past->request->n_reference; i++)
+        recipient = call_of(past->referred[i], id, recipient);
     return recipient;
 }
 
@@ -121,32 +130,50 @@ static bool find_item(const struct conversation *stored, const struct json_node 
     return false;
 }
 
-static goss_status add_reference(struct past *past, struct store *store, const struct api_reference *reference,
-                                 struct conversation *to)
+static goss_status item_not_found(struct past *past, const struct api_reference *reference)
 {
+    return api_refuse(past->error, 400, "item_not_found", reference->path, "%s names an item that is not stored here",
+                      reference->path);
+}
+
+/* Reads the responses behind the references. */
+static goss_status read_referred(struct past *past, struct store *store)
+{
+    const struct api_request *request = past->request;
+    goss_status status = GOSS_OK;
+    past->referred = arena_alloc(&past->arena, request->n_reference * sizeof *past->referred);
+    if (request->n_reference > 0 && !past->referred)
+        return error_memory(&past->error->base, 0, "references");
+    for (size_t i = 0; i < request->n_reference && !status; i++) {
+        char response[64];
+        int64_t index = 0;
+        bool found = store && split_item_id(request->reference[i].id, response, &index);
+        struct buffer text;
+        buffer_init(&text, STORE_ROW_BYTES);
+        if (found)
+            status = store_get(store, request->settings->owner, response, STORE_MESSAGES, &text, NULL, &found,
+                               &past->error->base);
+        if (!status)
+            status =
+                found ? read_stored(past, &text, &past->referred[i]) : item_not_found(past, &request->reference[i]);
+        buffer_free(&text);
+    }
+    return status;
+}
+
+static goss_status add_referred(struct past *past, size_t i, struct conversation *to)
+{
+    const struct api_reference *reference = &past->request->reference[i];
+    struct conversation stored = {0};
+    goss_error *error = &past->error->base;
     char response[64];
     int64_t index = 0;
-    bool found = store && split_item_id(reference->id, response, &index);
-    struct buffer text;
-    buffer_init(&text, STORE_ROW_BYTES);
-    goss_error *error = &past->error->base;
-    goss_status status = GOSS_OK;
-    if (found)
-        status = store_get(store, past->request->settings->owner, response, STORE_MESSAGES, &text, NULL, &found, error);
-    if (found && status == GOSS_OK) {
-        const struct json_node *turn;
-        struct conversation stored = {0};
-        status = read_stored(past, &text, &turn);
-        if (status == GOSS_OK)
-            status = conversation_from_json(&stored, json_tree_get(turn, "messages"), "a stored response", NULL, error);
-        found = status || find_item(&stored, turn, index, to, &status, error);
-        conversation_free(&stored);
-    }
-    buffer_free(&text);
-    if (status == GOSS_OK && !found)
-        return api_refuse(past->error, 400, "item_not_found", reference->path,
-                          "%s names an item that is not stored here", reference->path);
-    return status;
+    (void)split_item_id(reference->id, response, &index);
+    goss_status status =
+        conversation_from_json(&stored, json_tree_get(past->referred[i], "messages"), "a stored response", NULL, error);
+    bool found = status || find_item(&stored, past->referred[i], index, to, &status, error);
+    conversation_free(&stored);
+    return found ? status : item_not_found(past, reference);
 }
 
 /* ---- putting together ---- */
@@ -169,14 +196,14 @@ static goss_status resolve_pending(struct past *past)
 }
 
 /* Input with its references filled in. */
-static goss_status add_input(struct past *past, struct store *store, struct conversation *to)
+static goss_status add_input(struct past *past, struct conversation *to)
 {
     const struct api_request *request = past->request;
     goss_status status = GOSS_OK;
     size_t next = 0;
     for (size_t i = 0; i <= request->input.n_message && !status; i++) {
         while (next < request->n_reference && request->reference[next].message == i && !status)
-            status = add_reference(past, store, &request->reference[next++], to);
+            status = add_referred(past, next++, to);
         if (i < request->input.n_message && !status)
             status = conversation_add(to, &request->input.message[i], &past->error->base);
     }
@@ -218,8 +245,9 @@ static goss_status assemble(struct past *past, struct store *store, struct recal
     struct conversation input = {0}, whole = {0};
     size_t begin = 0;
     goss_status status = read_chain(past, store);
+    status = status ? status : read_referred(past, store);
     status = status ? status : resolve_pending(past);
-    status = status ? status : add_input(past, store, &input);
+    status = status ? status : add_input(past, &input);
     size_t n_past = past->messages.n_message;
     for (size_t i = 0; i < input.n_message && !status; i++)
         status = conversation_add(&past->messages, &input.message[i], error);
@@ -230,6 +258,7 @@ static goss_status assemble(struct past *past, struct store *store, struct recal
     status = status ? status : add_setup(request, rest, &begin, error);
     for (size_t i = begin; i < rest->n_message && !status; i++)
         status = conversation_add(&request->conversation, &rest->message[i], error);
+    request->answer_at = request->conversation.n_message;
     request->first_new = request->setup.n_message + n_past - (n_past ? begin : 0);
     request->opening = begin && n_past == 0 ? &request->input.message[0] : NULL;
     conversation_free(&input);

@@ -78,7 +78,7 @@ struct api_request {
      * `conversation` by assemble: setup, the stored past, input. From first_new on its messages are new with this
      * request, which is what a stored response keeps. */
     struct conversation setup, input, conversation;
-    size_t first_new;
+    size_t first_new, answer_at;   /* answer_at: where the turn appends the model's */
     const struct message *opening; /* a new message that was merged into the setup; NULL: none */
     struct api_call *call;         /* [n_call] calls of the input */
     size_t n_call;

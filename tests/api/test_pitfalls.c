@@ -169,6 +169,38 @@ static void A3_previous_response_id_keeps_calls_and_outputs(void **state)
     store_close(store);
 }
 
+static void A3_an_item_of_a_stored_response_is_found_by_its_id(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/gossamer-store-XXXXXX";
+    assert_true(mkstemp(path) >= 0);
+    struct store *store;
+    assert_int_equal(store_open(&store, path, 0, NULL), GOSS_OK);
+    const char *script = call_script;
+    struct wire_run first = {.wire = API_RESPONSES,
+                             .body = "{\"input\":\"Weather?\",\"tools\":[" TOOL "]}",
+                             .script = &script,
+                             .n_script = 1,
+                             .key = "a1",
+                             .store = store,
+                             .settings = wire_settings()};
+    wire_open(&first);
+    script = answer_script;
+    struct wire_run second = first;
+    second.key = "a2";
+    second.body = "{\"tools\":[" TOOL "],\"input\":[{\"role\":\"user\",\"content\":\"Weather?\"},"
+                  "{\"type\":\"item_reference\",\"id\":\"rs_a1_0\"},{\"type\":\"item_reference\",\"id\":\"fc_a1_1\"},"
+                  "{\"type\":\"function_call_output\",\"call_id\":\"call_a1_1\",\"output\":\"sun\"}]}";
+    wire_open(&second);
+    succeeds(&second);
+    has(&second.prompt,
+        "Weather?<|end|><|start|>assistant<|channel|>analysis<|message|>I need the weather.<|end|>"
+        "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>");
+    wire_close(&first);
+    wire_close(&second);
+    store_close(store);
+}
+
 static void A4_every_stream_ends_with_exactly_one_terminal_event(void **state)
 {
     (void)state;
@@ -631,6 +663,7 @@ int main(void)
         cmocka_unit_test(A1_a_custom_tool_is_called_with_its_text),
         cmocka_unit_test(A2_items_are_accepted_as_clients_replay_them),
         cmocka_unit_test(A3_previous_response_id_keeps_calls_and_outputs),
+        cmocka_unit_test(A3_an_item_of_a_stored_response_is_found_by_its_id),
         cmocka_unit_test(A4_every_stream_ends_with_exactly_one_terminal_event),
         cmocka_unit_test(A5_a_stream_and_an_object_are_the_same),
         cmocka_unit_test(A5_streamed_calls_come_whole_and_in_no_other_channel),

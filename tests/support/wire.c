@@ -41,7 +41,8 @@ struct stage {
     struct engine *engine;
     struct token_list script, raw;
     struct turn *turn;
-    struct conversation conversation;
+    struct conversation *conversation; /* of the first choice the request's own, of the others a copy */
+    struct conversation copy;
 };
 
 static void keep_prompt(struct wire_run *run, const struct turn *turn)
@@ -56,7 +57,7 @@ static void keep_prompt(struct wire_run *run, const struct turn *turn)
     }
 }
 
-static void open_stage(struct stage *stage, struct wire_run *run, const struct api_request *request, int choice)
+static void open_stage(struct stage *stage, struct wire_run *run, struct api_request *request, int choice)
 {
     goss_error error;
     *stage = (struct stage){0};
@@ -68,7 +69,9 @@ static void open_stage(struct stage *stage, struct wire_run *run, const struct a
     support_encode(run->script[at], &stage->script);
     struct engine_options options = {.context = 4096, .max_sequences = 1};
     assert_int_equal(engine_open(&stage->engine, &stage->fake.model, &fake_backend, &options, NULL), GOSS_OK);
-    assert_int_equal(api_request_copy(request, &stage->conversation, NULL), GOSS_OK);
+    stage->conversation = choice ? &stage->copy : &request->conversation;
+    if (choice > 0)
+        assert_int_equal(api_request_copy(request, &stage->copy, NULL), GOSS_OK);
     struct turn_options turn = request->turn;
     turn.sampling.seed += (uint64_t)choice;
     turn.sampling.temperature = 0; /* the same ids sooner */
@@ -81,7 +84,7 @@ static void open_stage(struct stage *stage, struct wire_run *run, const struct a
         turn.raw = stage->raw.id;
         turn.n_raw = stage->raw.size;
     }
-    if (turn_open(&stage->turn, stage->engine, &support_harmony, &stage->conversation, &turn, &error))
+    if (turn_open(&stage->turn, stage->engine, &support_harmony, stage->conversation, &turn, &error))
         fail_msg("%s", error.text);
     size_t n;
     (void)turn_prompt(stage->turn, &n);
@@ -94,7 +97,7 @@ static void close_stage(struct stage *stage)
 {
     turn_close(stage->turn);
     engine_close(stage->engine);
-    conversation_free(&stage->conversation);
+    conversation_free(&stage->copy);
     token_list_free(&stage->script);
     token_list_free(&stage->raw);
 }
@@ -141,7 +144,7 @@ static void store_answer(struct wire_run *run, const struct api_request *request
     buffer_free(&kept);
 }
 
-static void answer_request(struct wire_run *run, const struct api_request *request)
+static void answer_request(struct wire_run *run, struct api_request *request)
 {
     struct answer answer;
     struct answer_identity identity = {.key = run->key, .created = created};
@@ -155,9 +158,9 @@ static void answer_request(struct wire_run *run, const struct api_request *reque
         if (i == answer.n_choice - 1) {
             assert_int_equal(answer_write(&answer, &run->object, NULL), GOSS_OK);
             if (run->recall)
-                recall_keep(run->recall, run->settings.owner, &stage.conversation);
+                recall_keep(run->recall, run->settings.owner, stage.conversation);
             if (run->store && run->wire == API_RESPONSES && request->store)
-                store_answer(run, request, &answer, &stage.conversation);
+                store_answer(run, request, &answer, stage.conversation);
         }
         close_stage(&stage);
     }
