@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 ARM64_TESTS ?= base|cpu|model|engine|weights|harmony|text
 
-.PHONY: all demo test lint format sanitize tsan fuzz check-arm64 install clean packages
+.PHONY: all demo test lint format sanitize tsan fuzz check-arm64 check-clients install clean packages
 all: packages
 	cmake -S . -B $(BUILD) -G Ninja >/dev/null
 	ninja -C $(BUILD) -j $(JOBS)
@@ -56,6 +56,11 @@ check-arm64:
 	cmake -S . -B $(BUILD)-arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=scripts/arm64.cmake >/dev/null
 	ninja -C $(BUILD)-arm64 -j $(JOBS)
 	cd $(BUILD)-arm64 && ctest --output-on-failure -j $(JOBS) -L '$(ARM64_TESTS)'
+
+# Others' clients against the server, installed from PyPI and npm into the build folder. docs/clients.md
+# OPENRESPONSES=FOLDER adds the compliance suite of Open Responses, from a checkout of it.
+check-clients: all
+	tests/e2e/run $(BUILD)/gossamer $(BUILD)/clients $(OPENRESPONSES)
 
 # The program, its manual pages and completions, below DESTDIR and PREFIX.
 install: all
