@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/guide.h"
 #include "agent/stop_string.h"
 #include "base/buffer.h"
 
@@ -20,6 +21,7 @@ struct turn {
     struct conversation *conversation;
     struct sequence *sequence;
     struct parser *parser;
+    struct turn_guide *guide; /* NULL if nothing is bound */
     struct stop_strings stops;
     uint64_t seed;
     struct token_list prompt, fed; /* fed: the ids that the parser has read; the first may end the prompt */
@@ -175,6 +177,7 @@ static goss_status make_request(struct turn *t, const struct turn_options *o, go
                                            .n_stop = find_stops(t, engine_config(t->engine), t->stop),
                                            .owner = o->owner,
                                            .lookup = o->lookup,
+                                           .guide = turn_guide_face(t->guide),
                                            .boundary = t->boundary,
                                            .n_boundary = find_boundaries(t, t->boundary)};
     status = sampling_check(&o->sampling, engine_config(t->engine)->n_vocab, error);
@@ -185,8 +188,6 @@ goss_status turn_prepare(struct turn **out, const struct engine *engine, const s
                          struct conversation *conversation, const struct turn_options *o, goss_error *error)
 {
     *out = NULL;
-    if (o->form || o->tools || o->n_strict > 0 || o->declared_only)
-        return error_set(error, GOSS_E_UNSUPPORTED, "answers and calls cannot be bound to a form");
     struct turn *t = calloc(1, sizeof *t);
     if (!t)
         return error_memory(error, sizeof *t, "a turn");
@@ -199,6 +200,8 @@ goss_status turn_prepare(struct turn **out, const struct engine *engine, const s
     buffer_init(&t->delta, MOST_TEXT);
     goss_status status = stop_strings_open(&t->stops, o->stop, o->n_stop, TURN_MAX_STOPS, TURN_MAX_STOP_BYTES, error);
     status = status ? status : render_prompt(t, o, error);
+    if (status == GOSS_OK && !t->raw)
+        status = turn_guide_open(&t->guide, harmony, conversation, o, t->fed.size > 0, error);
     status = status ? status : make_request(t, o, error);
     if (status) {
         turn_close(t);
@@ -237,6 +240,7 @@ void turn_close(struct turn *t)
     if (!t)
         return;
     engine_release(t->engine, t->sequence);
+    turn_guide_close(t->guide);
     parser_close(t->parser);
     stop_strings_close(&t->stops);
     token_list_free(&t->prompt);

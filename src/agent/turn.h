@@ -55,10 +55,11 @@ struct turn_options {
     int n_stop;
     uint64_t owner; /* see struct sequence_request */
     /* [n_raw] ids that are the prompt instead of a conversation, which may then be NULL. What follows them is handed
-     * out as one final message, without a look at the format: the bytes of all sampled ids but control tokens. */
+     * out as one final message, without a look at the format: the bytes of all sampled ids but control tokens. Nothing of
+     * what follows here binds it. */
     const int32_t *raw;
     size_t n_raw;
-    int lookup; /* the same */
+    int lookup; /* see struct sequence_request */
 
     enum answer_form form;
     struct answer_schema schema; /* ANSWER_SCHEMA */
@@ -68,8 +69,10 @@ struct turn_options {
      * conversation declares them with. */
     const char *const *strict;
     int n_strict;
+    bool one_call;      /* the turn ends with its first call */
     bool declared_only; /* calls go to tools that the conversation declares and to no other recipient */
-    /* The vocabulary of the engine's model, which grammars need; NULL: none of the above may be asked for. */
+    /* The vocabulary of the engine's model, which grammars need; NULL: none of the above may be asked for. Where any of
+     * it is asked for, every message has a well-formed header and goes to a declared tool or to nobody. */
     const struct vocabulary *vocabulary;
 };
 struct turn_options turn_options_default(void);

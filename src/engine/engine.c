@@ -276,7 +276,7 @@ goss_status engine_add(struct engine *e, const struct sequence_request *r, struc
     const struct model_config *config = &e->model->config;
     s->engine = e;
     s->score = r->score;
-    s->paced = r->paced;
+    s->guide = r->guide;
     s->n_prompt = s->n_id = r->n_id;
     s->limit = r->score ? r->n_id : r->max_tokens > 0 ? r->n_id + r->max_tokens : e->options.context;
     s->cached_tokens = -1;
@@ -364,11 +364,6 @@ const goss_error *sequence_error(const struct sequence *s)
 void sequence_scores(const struct sequence *s, struct score_rows *rows)
 {
     *rows = s->scores;
-}
-
-void sequence_allow(struct sequence *s, const uint64_t *allowed)
-{
-    s->allowed = allowed;
 }
 
 struct usage sequence_usage(const struct sequence *s)

@@ -59,7 +59,17 @@ const struct model_config *engine_config(const struct engine *engine);
 int engine_context(const struct engine *engine);     /* the limit that requests are held to */
 const char *engine_isa(const struct engine *engine); /* what the backend runs on, for people */
 
-/* What a sequence computes. Arrays are copied by engine_add. */
+/* Which ids may come next, said by whoever knows what they are for. A step may sample several ids of a sequence, so the
+ * engine asks: before it samples an id it calls `allow`, and with the id that it sampled `take`, in turn, during
+ * engine_step. What is guessed (see above) and not allowed is not accepted. */
+struct guide {
+    void *self;
+    /* *allowed: a set of ids as for sampler_sample, or NULL for all; read before the next call. */
+    goss_status (*allow)(void *self, const uint64_t **allowed, goss_error *error); /* NULL: all ids, always */
+    goss_status (*take)(void *self, int32_t id, goss_error *error);
+};
+
+/* What a sequence computes. Arrays are copied by engine_add; what the guide points to must outlive the sequence. */
 struct sequence_request {
     const int32_t *id; /* [n_id] the prompt; at least one, each 0 <= id < n_vocab */
     int n_id;
@@ -73,9 +83,7 @@ struct sequence_request {
      * of messages): checkpoints are kept there. Hints only. */
     const int32_t *boundary;
     int n_boundary;
-    /* The next id is sampled only when the last one was pulled, so that sequence_allow can be set anew for each; so
-     * there is no lookup either. */
-    bool paced;
+    struct guide guide;
     bool score; /* samples nothing; the logits after every prompt id are handed out by sequence_scores */
     int lookup; /* LOOKUP_AUTO: as the engine's options say; else instead of them, but an engine opened with LOOKUP_OFF
                    has no rows for it */
@@ -116,11 +124,6 @@ struct score_rows {
     const float *logits; /* [n][n_vocab], finite */
 };
 void sequence_scores(const struct sequence *sequence, struct score_rows *rows);
-
-/* Restricts the next samples to a set of ids (see sampler_sample), or lifts the restriction (NULL). The set is read
- * during engine_step and belongs to the caller. While there is one, nothing is guessed; a set that holds for one token
- * only needs request.paced. */
-void sequence_allow(struct sequence *sequence, const uint64_t *allowed);
 
 struct usage {
     int prompt_tokens;

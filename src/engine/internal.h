@@ -25,9 +25,9 @@ struct sequence {
     int cached_tokens;         /* the same when it began for the first time, or -1 before */
     int32_t *stop, *boundary;  /* owned */
     int n_stop, n_boundary;
-    bool score, paced;
+    bool score;
     struct sampler *sampler; /* NULL if score */
-    const uint64_t *allowed; /* the caller's */
+    struct guide guide;
     struct kv_sequence kv;
     struct lookup lookup; /* place is NULL if it is off */
     int most_drafts;      /* guesses a step */

@@ -77,7 +77,7 @@ static bool is_prefill(const struct sequence *s)
 /* Whether what was sampled has to be pulled before more is. */
 static bool is_full(const struct sequence *s)
 {
-    return s->n_queue >= (s->paced ? 1 : ENGINE_QUEUE);
+    return s->n_queue >= ENGINE_QUEUE;
 }
 
 /* Every sequence whose ids are all computed but the last one has one row. */
@@ -136,7 +136,7 @@ static void plan_prefill(struct engine *e)
  * answer needs no row, whether it is right or not, nor does one without room in the queue for what follows from it. */
 static int count_guesses(struct sequence *s)
 {
-    if (s->n_row != 1 || is_prefill(s) || !s->lookup.place || s->allowed || s->paced)
+    if (s->n_row != 1 || is_prefill(s) || !s->lookup.place)
         return 0;
     int most = min(s->most_drafts, min(s->limit - 1 - s->n_id, ENGINE_QUEUE - 1 - s->n_queue));
     int n = lookup_guess(&s->lookup, s->id, s->n_id, most), stop = 0;

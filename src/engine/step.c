@@ -48,10 +48,19 @@ static void keep_checkpoints(struct engine *e, struct sequence *s, int from, int
         kv_cache_checkpoint(e->kv, &s->kv, s->id, to);
 }
 
+/* The next id, of those that the guide allows. */
+static goss_status sample_guided(struct sequence *s, float *logits, struct sampled *out)
+{
+    const uint64_t *allowed = NULL;
+    goss_status status = s->guide.allow ? s->guide.allow(s->guide.self, &allowed, &s->error) : GOSS_OK;
+    status = status ? status : sampler_sample(s->sampler, logits, (uint64_t)s->n_id, allowed, out, &s->error);
+    return status || !s->guide.allow ? status : s->guide.take(s->guide.self, out->id, &s->error);
+}
+
 static void sample(struct sequence *s, float *logits)
 {
     struct sampled *out = &s->queue[(s->first_queued + s->n_queue) % ENGINE_QUEUE];
-    if (sampler_sample(s->sampler, logits, (uint64_t)s->n_id, s->allowed, out, &s->error)) {
+    if (sample_guided(s, logits, out)) {
         sequence_end(s, FINISH_ERROR);
         return;
     }

@@ -49,6 +49,8 @@ void matcher_close(struct matcher *matcher); /* NULL is fine */
 bool matcher_bytes(struct matcher *matcher, const uint8_t *bytes, size_t n);
 /* The same for a token; control tokens and ids without bytes are never allowed. */
 bool matcher_token(struct matcher *matcher, int32_t id);
+/* Whether a byte may come next; the matcher stays where it is. */
+bool matcher_may(struct matcher *matcher, uint8_t byte);
 bool matcher_can_end(const struct matcher *matcher); /* the text is complete, although more may be allowed */
 
 /* The ids that may come next: bit i % 64 of word i / 64, for all ids of the vocabulary. When none may, the text is

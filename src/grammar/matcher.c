@@ -46,14 +46,20 @@ static void copy(struct positions *to, const struct positions *from)
     memcpy(to->position, from->position, (size_t)from->n * sizeof from->position[0]);
 }
 
+/* Where a byte leads from m->last: to m->next. */
+static void step(struct matcher *m, uint8_t byte)
+{
+    m->next.n = 0;
+    for (int32_t k = 0; k < m->last.n; k++)
+        machine_step(&m->machine, &m->last.position[k], byte, &m->next);
+}
+
 bool matcher_bytes(struct matcher *m, const uint8_t *bytes, size_t n)
 {
     struct machine_mark mark = machine_mark(&m->machine);
     copy(&m->last, &m->set);
     for (size_t i = 0; i < n && m->last.n > 0; i++) {
-        m->next.n = 0;
-        for (int32_t k = 0; k < m->last.n; k++)
-            machine_step(&m->machine, &m->last.position[k], bytes[i], &m->next);
+        step(m, bytes[i]);
         copy(&m->last, &m->next);
     }
     if (m->last.n == 0 || m->machine.out_of_memory) {
@@ -72,6 +78,15 @@ bool matcher_token(struct matcher *m, int32_t id)
     size_t size;
     const uint8_t *bytes = tokenizer_bytes(tokenizer, id, &size);
     return size > 0 && matcher_bytes(m, bytes, size);
+}
+
+bool matcher_may(struct matcher *m, uint8_t byte)
+{
+    struct machine_mark mark = machine_mark(&m->machine);
+    copy(&m->last, &m->set);
+    step(m, byte);
+    machine_drop(&m->machine, mark);
+    return m->next.n > 0 && !m->machine.out_of_memory;
 }
 
 bool matcher_can_end(const struct matcher *m)

@@ -42,6 +42,7 @@ struct walk {
 struct vocabulary {
     const struct tokenizer *tokenizer;
     struct trie trie;
+    uint64_t *text; /* [n_word] all ids in the trie */
     struct dfa_store store;
     struct dfa string; /* any JSON string, the same as dfa 0 of every grammar made from a schema */
     struct walk inside_string;

@@ -95,6 +95,11 @@ goss_status vocabulary_open(struct vocabulary **vocabulary, const struct tokeniz
                                     : error_set(error, GOSS_E_LIMIT, "the vocabulary has too many bytes");
         if (status == GOSS_OK)
             trie_fill(&v->trie, word, n);
+        v->text = calloc((size_t)v->trie.n_word + 1, sizeof *v->text);
+        for (int32_t i = 0; v->text && i < n; i++)
+            v->text[word[i].id / 64] |= UINT64_C(1) << (word[i].id % 64);
+        if (status == GOSS_OK && !v->text)
+            status = error_memory(error, (size_t)v->trie.n_word * sizeof *v->text, "a vocabulary");
     }
     free(word);
     status = status ? status : string_dfa(&v->string, &v->store, error);
@@ -122,6 +127,7 @@ void vocabulary_close(struct vocabulary *v)
     free(v->trie.end);
     free(v->trie.token);
     free(v->trie.twin);
+    free(v->text);
     walk_close(&v->inside_string);
     arena_free(&v->store.arena);
     free(v);
@@ -130,6 +136,11 @@ void vocabulary_close(struct vocabulary *v)
 int32_t vocabulary_size(const struct vocabulary *v)
 {
     return v->trie.n_id;
+}
+
+const uint64_t *vocabulary_text(const struct vocabulary *v)
+{
+    return v->text;
 }
 
 /* ---- walks ---- */

@@ -17,5 +17,7 @@ goss_status vocabulary_open(struct vocabulary **vocabulary, const struct tokeniz
 void vocabulary_close(struct vocabulary *vocabulary); /* NULL is fine */
 
 int32_t vocabulary_size(const struct vocabulary *vocabulary); /* n_id */
+/* All ids that may stand in a text, as a set: bit i % 64 of word i / 64. */
+const uint64_t *vocabulary_text(const struct vocabulary *vocabulary);
 
 #endif

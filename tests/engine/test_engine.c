@@ -155,47 +155,72 @@ static void a_logit_that_is_not_finite_ends_its_own_sequence_only(void **state)
     fake_engine_close(&f);
 }
 
-static void a_mask_restricts_what_is_sampled(void **state)
+/* Allows one id after the other, from 200 on, `n` of them; then all. */
+struct row_guide {
+    uint64_t allowed[(FAKE_VOCAB + 63) / 64];
+    int n, asked;
+    int32_t taken;
+};
+
+static goss_status allow_next(void *self, const uint64_t **allowed, goss_error *error)
+{
+    (void)error;
+    struct row_guide *guide = self;
+    memset(guide->allowed, 0, sizeof guide->allowed);
+    guide->allowed[(200 + guide->asked) / 64] |= UINT64_C(1) << ((200 + guide->asked) % 64);
+    *allowed = guide->asked++ < guide->n ? guide->allowed : NULL;
+    return GOSS_OK;
+}
+
+static goss_status take_next(void *self, int32_t id, goss_error *error)
+{
+    struct row_guide *guide = self;
+    guide->taken = id;
+    return id == 205 ? error_set(error, GOSS_E_LIMIT, "not 205") : GOSS_OK;
+}
+
+static void a_guide_is_asked_before_each_id_and_told_it(void **state)
 {
     (void)state;
     struct fake_engine f;
     fake_engine_open(&f, FAKE_WINDOW, (struct engine_options){.context = FAKE_CONTEXT});
     struct asked *a = asked_new(1, 0, 1, 20);
-    uint64_t allowed[(FAKE_VOCAB + 63) / 64] = {0};
-    allowed[200 / 64] |= UINT64_C(1) << (200 % 64);
+    struct row_guide guide = {.n = 5};
+    a->request.guide = (struct guide){.self = &guide, .allow = allow_next, .take = take_next};
     asked_add(&f, a);
-    sequence_allow(a->sequence, allowed);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         engine_step(f.engine);
-    sequence_allow(a->sequence, NULL);
+        assert_int_equal(guide.taken, 200 + i);
+    }
     while (engine_step(f.engine))
         asked_pull(a);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(a->answer[i], 200);
-    assert_true(a->n_answer == 5 || a->answer[5] != 200);
+        assert_int_equal(a->answer[i], 200 + i);
+    assert_true(a->n_answer == 5 || a->answer[5] != 205);
+    assert_int_equal(guide.taken, a->answer[a->n_answer - 1]);
     engine_release(f.engine, a->sequence);
     free(a);
     fake_engine_close(&f);
 }
 
-static void a_paced_sequence_samples_one_token_at_a_time(void **state)
+static void a_guide_that_fails_ends_its_sequence_alone(void **state)
 {
     (void)state;
     struct fake_engine f;
-    fake_engine_open(&f, FAKE_WINDOW, (struct engine_options){.context = FAKE_CONTEXT});
-    struct asked *a = asked_new(1, 0, 1, 20);
-    a->request.paced = true;
+    fake_engine_open(&f, FAKE_WINDOW, (struct engine_options){.context = FAKE_CONTEXT, .max_sequences = 2});
+    struct asked *a = asked_new(1, 0, 1, 20), *b = asked_new(2, 0, 2, 30);
+    struct row_guide guide = {.n = 6};
+    a->request.guide = (struct guide){.self = &guide, .allow = allow_next, .take = take_next};
     asked_add(&f, a);
-    for (int i = 1; i <= 10; i++) {
-        uint64_t allowed[(FAKE_VOCAB + 63) / 64] = {0};
-        allowed[(200 + i) / 64] |= UINT64_C(1) << ((200 + i) % 64);
-        sequence_allow(a->sequence, allowed);
-        assert_true(engine_step(f.engine));
-        assert_false(engine_step(f.engine));
+    asked_add(&f, b);
+    while (engine_step(f.engine)) {
         asked_pull(a);
-        assert_int_equal(a->n_answer, i);
-        assert_int_equal(a->answer[i - 1], 200 + i);
+        asked_pull(b);
     }
+    assert_int_equal(sequence_finish(a->sequence), FINISH_ERROR);
+    assert_string_equal(sequence_error(a->sequence)->text, "not 205");
+    assert_int_equal(a->n_answer, 5);
+    asked_check(&f, b);
     engine_release(f.engine, a->sequence);
     free(a);
     fake_engine_close(&f);
@@ -269,8 +294,8 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_counts),
         cmocka_unit_test(an_answer_ends_at_the_context),
         cmocka_unit_test(a_logit_that_is_not_finite_ends_its_own_sequence_only),
-        cmocka_unit_test(a_mask_restricts_what_is_sampled),
-        cmocka_unit_test(a_paced_sequence_samples_one_token_at_a_time),
+        cmocka_unit_test(a_guide_is_asked_before_each_id_and_told_it),
+        cmocka_unit_test(a_guide_that_fails_ends_its_sequence_alone),
         cmocka_unit_test(a_sequence_that_nobody_pulls_pauses),
         cmocka_unit_test(a_scored_prompt_gives_the_logits_of_every_position),
     };
