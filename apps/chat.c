@@ -61,7 +61,7 @@ static goss_status chat_rebuild(struct chat *chat, size_t keep, goss_error *erro
 {
     struct conversation old = chat->conversation;
     struct conversation fresh = {0};
-    goss_status status = prompt_begin(&fresh, chat->effort, chat->date, chat->instructions, error);
+    goss_status status = prompt_begin(&fresh, chat->effort, chat->date, chat->instructions, NULL, error);
     size_t opening = fresh.n_message;
     for (size_t i = 0; !status && i < keep; i++)
         status = conversation_add(&fresh, &old.message[chat->opening + i], error);

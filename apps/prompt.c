@@ -33,12 +33,17 @@ goss_status prompt_date(const struct arguments *arguments, char date[static 11],
 }
 
 goss_status prompt_begin(struct conversation *conversation, enum effort effort, const char *date,
-                         const char *instructions, goss_error *error)
+                         const char *instructions, const char *schema, goss_error *error)
 {
     goss_status status = conversation_add_system(conversation, effort, *date ? date : NULL, error);
-    if (status || !instructions)
+    if (status || (!instructions && !schema))
         return status;
-    struct part part = {.kind = PART_DEVELOPER, .text = instructions, .text_size = strlen(instructions)};
+    const struct response_format format = {.name = "response", .schema = schema};
+    struct part part = {.kind = PART_DEVELOPER,
+                        .text = instructions,
+                        .text_size = instructions ? strlen(instructions) : 0,
+                        .format = &format,
+                        .n_format = schema != NULL};
     struct message message = {.role = ROLE_DEVELOPER, .part = &part, .n_part = 1};
     return conversation_add(conversation, &message, error);
 }

@@ -11,8 +11,9 @@ enum effort prompt_effort(const struct arguments *arguments);
 /* --date: checked, and 'today' replaced by the day (UTC). date is "" if none was given. */
 goss_status prompt_date(const struct arguments *arguments, char date[static 11], goss_error *error);
 
-/* The system message, and a developer message if instructions is not NULL. date may be "". */
+/* The system message, and a developer message if there are instructions or a schema of the answer. date may be "", the
+ * others NULL. */
 goss_status prompt_begin(struct conversation *conversation, enum effort effort, const char *date,
-                         const char *instructions, goss_error *error);
+                         const char *instructions, const char *schema, goss_error *error);
 
 #endif

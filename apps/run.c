@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "answer.h"
+#include "base/file.h"
 #include "command.h"
+#include "grammar/grammar.h"
 #include "harmony/message_json.h"
 #include "input.h"
 #include "prompt.h"
@@ -98,8 +100,24 @@ static void speed_print(const struct answer *answer, const struct terminal *term
     terminal_style(&beside, STYLE_PLAIN);
 }
 
+/* The file of --schema; NULL without the option. */
+static goss_status read_schema(const struct arguments *arguments, char **schema, goss_error *error)
+{
+    const char *file = arguments->value[OPTION_SCHEMA].text;
+    uint8_t *bytes = NULL;
+    size_t size;
+    *schema = NULL;
+    if (!file)
+        return GOSS_OK;
+    goss_status status = file_read(file, GRAMMAR_SCHEMA_BYTES, &bytes, &size, error);
+    *schema = (char *)bytes;
+    if (!status && strlen(*schema) != size)
+        return error_set(error, GOSS_E_FORMAT, "%s: a NUL byte is no JSON", file);
+    return status;
+}
+
 static goss_status run_turn(const struct arguments *arguments, struct session *session,
-                            struct conversation *conversation, const char *date, goss_error *error)
+                            struct conversation *conversation, const char *date, const char *schema, goss_error *error)
 {
     const struct value *value = arguments->value;
     struct terminal terminal;
@@ -112,6 +130,11 @@ static goss_status run_turn(const struct arguments *arguments, struct session *s
     options.sampling = session_sampling(arguments);
     options.max_tokens = (int)value[OPTION_MAX_TOKENS].whole;
     options.effort = prompt_effort(arguments);
+    options.vocabulary = session->vocabulary;
+    if (schema) {
+        options.form = ANSWER_SCHEMA;
+        options.schema = (struct answer_schema){.json = schema, .size = strlen(schema), .in_order = true};
+    }
     goss_status status = harmony_open(&harmony, session->tokenizer, error);
     if (!status)
         status = turn_open(&turn, session->engine, &harmony, conversation, &options, error);
@@ -136,25 +159,30 @@ goss_status command_run(const struct arguments *arguments, goss_error *error)
     struct engine_options options = {.max_sequences = 1, .lookup = session_lookup(arguments)};
     struct conversation conversation = {0};
     struct buffer prompt;
-    char date[11];
+    char date[11], *schema = NULL;
     buffer_init(&prompt, PROMPT_LIMIT);
     interrupts_catch();
     goss_status status = prompt_date(arguments, date, error);
     if (!status)
         status = prompt_text(arguments, &prompt, error);
     if (!status)
+        status = read_schema(arguments, &schema, error);
+    if (!status)
         status = session_open_model(&session, arguments, error);
     if (!status)
         status = session_open_tokenizer(&session, error);
+    if (!status && schema)
+        status = session_open_vocabulary(&session, error);
     if (!status)
         status = session_open_engine(&session, arguments, &options, error);
     if (!status)
-        status =
-            prompt_begin(&conversation, prompt_effort(arguments), date, arguments->value[OPTION_SYSTEM].text, error);
+        status = prompt_begin(&conversation, prompt_effort(arguments), date, arguments->value[OPTION_SYSTEM].text,
+                              schema, error);
     if (!status)
         status = conversation_add_text(&conversation, ROLE_USER, NULL, (const char *)prompt.data, prompt.size, error);
     if (!status)
-        status = run_turn(arguments, &session, &conversation, date, error);
+        status = run_turn(arguments, &session, &conversation, date, schema, error);
+    free(schema);
     conversation_free(&conversation);
     buffer_free(&prompt);
     session_close(&session);

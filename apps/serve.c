@@ -268,6 +268,8 @@ static goss_status open_serve(struct opening *o, goss_error *error)
     if (!status)
         status = session_open_tokenizer(&serve->session, error);
     if (!status)
+        status = session_open_vocabulary(&serve->session, error);
+    if (!status)
         status = harmony_open(&serve->harmony, serve->session.tokenizer, error);
     if (!status)
         status = name_model(o, error);

@@ -99,17 +99,6 @@ static void refuse_place(struct job *job, enum service_place place, struct api_e
     error->code = place == PLACE_OWNER_FULL ? "rate_limit_exceeded" : "overloaded";
 }
 
-/* Without grammars nothing can be bound. What would only have kept the model from slips is given up; what the client
- * asked for stays, and turn_prepare refuses it. */
-static void lift_guards(struct turn_options *options)
-{
-    if (options->vocabulary)
-        return;
-    options->declared_only = false;
-    if (options->tools == TOOLS_NONE)
-        options->tools = TOOLS_AUTO;
-}
-
 static goss_status submit_turn(struct job *job, int choice, enum service_place *place, goss_error *error)
 {
     const struct api_request *request = &job->request;
@@ -118,7 +107,7 @@ static goss_status submit_turn(struct job *job, int choice, enum service_place *
     struct conversation *conversation = NULL;
     goss_status status = GOSS_OK;
     options.sampling.seed += (uint64_t)(choice % request->n);
-    lift_guards(&options);
+    options.vocabulary = job->serve->session.vocabulary;
     if (request->wire == API_COMPLETIONS) {
         status = completions_prompt(request, job->serve->session.tokenizer, choice, ids, error);
         options.raw = ids->id;

@@ -92,9 +92,15 @@ goss_status session_open_engine(struct session *session, const struct arguments 
     return status;
 }
 
+goss_status session_open_vocabulary(struct session *session, goss_error *error)
+{
+    return vocabulary_open(&session->vocabulary, session->tokenizer, session->model->config.n_vocab, error);
+}
+
 void session_close(struct session *session)
 {
     engine_close(session->engine);
+    vocabulary_close(session->vocabulary);
     model_close(session->model);
     tokenizer_close(session->built_in);
     free(session->path);

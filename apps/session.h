@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "engine/engine.h"
+#include "grammar/vocabulary.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -16,6 +17,7 @@ struct session {
     double engine_seconds;
     struct tokenizer *built_in;        /* owned; NULL if the tokenizer is the model's */
     const struct tokenizer *tokenizer; /* NULL until it is opened */
+    struct vocabulary *vocabulary;     /* what binds answers and calls; NULL until it is opened */
 };
 
 /* Opens the model of --model. Zero-initialise the session; close it after a failure too. */
@@ -31,6 +33,9 @@ goss_status session_open_tokenizer(struct session *session, goss_error *error);
 
 /* The tokenizer of --model, or o200k_harmony without one. */
 goss_status session_tokenizer(struct session *session, const struct arguments *arguments, goss_error *error);
+
+/* The vocabulary of the opened tokenizer and model. */
+goss_status session_open_vocabulary(struct session *session, goss_error *error);
 
 void session_close(struct session *session);
 

@@ -116,13 +116,21 @@ static goss_status choose_callees(struct turn_guide *g, const struct turn_option
     return GOSS_OK;
 }
 
+/* To the callers of a turn a limit is one of tokens, so a schema beyond some limit counts as not supported. */
+static goss_status compile(struct grammar **grammar, const char *json, size_t size, bool in_order, goss_error *error)
+{
+    goss_error inner;
+    goss_status status = grammar_from_schema(grammar, json, size, in_order, &inner);
+    return status ? error_set(error, status == GOSS_E_LIMIT ? GOSS_E_UNSUPPORTED : status, "%s", inner.text) : GOSS_OK;
+}
+
 static goss_status bind_callees(struct turn_guide *g, const struct turn_options *o, goss_error *error)
 {
     goss_status status = GOSS_OK;
     for (int i = 0; i < o->n_strict && !status; i++) {
         struct callee *callee = find_callee(g, o->strict[i], strlen(o->strict[i]));
         if (callee && callee->schema && !callee->bound)
-            status = grammar_from_schema(&callee->bound, callee->schema, strlen(callee->schema), false, error);
+            status = compile(&callee->bound, callee->schema, strlen(callee->schema), false, error);
         if (status) {
             goss_error inner = *error;
             return error_set(error, status, "%s: %s", callee->recipient, inner.text);
@@ -340,7 +348,7 @@ static goss_status bind_answer(struct turn_guide *g, const struct turn_options *
     if (o->form == ANSWER_OBJECT)
         return grammar_of_object(&g->answer, error);
     if (o->form == ANSWER_SCHEMA)
-        return grammar_from_schema(&g->answer, o->schema.json, o->schema.size, o->schema.in_order, error);
+        return compile(&g->answer, o->schema.json, o->schema.size, o->schema.in_order, error);
     return GOSS_OK;
 }
 

@@ -55,8 +55,8 @@ struct turn_options {
     int n_stop;
     uint64_t owner; /* see struct sequence_request */
     /* [n_raw] ids that are the prompt instead of a conversation, which may then be NULL. What follows them is handed
-     * out as one final message, without a look at the format: the bytes of all sampled ids but control tokens. Nothing of
-     * what follows here binds it. */
+     * out as one final message, without a look at the format: the bytes of all sampled ids but control tokens. Nothing
+     * of what follows here binds it. */
     const int32_t *raw;
     size_t n_raw;
     int lookup; /* see struct sequence_request */
@@ -120,7 +120,7 @@ struct turn;
 
 /* `conversation` and options->vocabulary must outlive the turn. Rendering happens here, so GOSS_E_LIMIT for a prompt
  * that is too long comes from here, with the counts; and so does whatever is wrong with a schema: GOSS_E_FORMAT for
- * broken JSON, GOSS_E_UNSUPPORTED or GOSS_E_LIMIT, naming its place in the schema, for what cannot be compiled. */
+ * broken JSON or nonsense, GOSS_E_UNSUPPORTED, naming its place in the schema, for what cannot be compiled. */
 goss_status turn_open(struct turn **turn, struct engine *engine, const struct harmony *harmony,
                       struct conversation *conversation, const struct turn_options *options, goss_error *error);
 /* The two halves of it, for many turns over one engine. Preparing renders and checks; it only reads what never changes

@@ -76,6 +76,7 @@ static void bind_tools(struct reader *reader)
                 fields_format(&reader->fields, "functions.%s", request->tool[i].identifier);
     request->turn.strict = strict;
     request->turn.declared_only = true;
+    request->turn.one_call = !request->parallel;
 }
 
 goss_status read_end(struct reader *reader, const char *instructions)

@@ -47,7 +47,7 @@ void matcher_close(struct matcher *matcher); /* NULL is fine */
 
 /* Moves over the bytes of a text; false if they may not come next, and then the matcher is where it was. */
 bool matcher_bytes(struct matcher *matcher, const uint8_t *bytes, size_t n);
-/* The same for a token; control tokens and ids without bytes are never allowed. */
+/* The same for a token; ids that are no text (grammar/vocabulary.h) are never allowed. */
 bool matcher_token(struct matcher *matcher, int32_t id);
 /* Whether a byte may come next; the matcher stays where it is. */
 bool matcher_may(struct matcher *matcher, uint8_t byte);

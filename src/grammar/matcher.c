@@ -72,12 +72,12 @@ bool matcher_bytes(struct matcher *m, const uint8_t *bytes, size_t n)
 
 bool matcher_token(struct matcher *m, int32_t id)
 {
-    const struct tokenizer *tokenizer = m->vocabulary->tokenizer;
-    if (id < 0 || id >= tokenizer_size(tokenizer) || tokenizer_is_control(tokenizer, id))
+    const struct vocabulary *v = m->vocabulary;
+    if (id < 0 || id >= v->trie.n_id || !(v->text[id / 64] >> (id % 64) & 1))
         return false;
     size_t size;
-    const uint8_t *bytes = tokenizer_bytes(tokenizer, id, &size);
-    return size > 0 && matcher_bytes(m, bytes, size);
+    const uint8_t *bytes = tokenizer_bytes(v->tokenizer, id, &size);
+    return matcher_bytes(m, bytes, size);
 }
 
 bool matcher_may(struct matcher *m, uint8_t byte)

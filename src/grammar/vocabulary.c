@@ -18,13 +18,22 @@ static int by_bytes(const void *a, const void *b)
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
+/* Bytes that well-formed UTF-8 never has are left to those who build grammars of more than text (agent/guide.c). */
+static bool is_text(const uint8_t *byte, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (byte[i] == 0xC0 || byte[i] == 0xC1 || byte[i] >= 0xF5)
+            return false;
+    return n > 0 && n <= VOCABULARY_TOKEN_BYTES;
+}
+
 static int32_t gather(const struct tokenizer *tokenizer, int32_t n_id, struct word *word)
 {
     int32_t n = 0;
     for (int32_t id = 0; id < n_id && id < tokenizer_size(tokenizer); id++) {
         size_t size;
         const uint8_t *byte = tokenizer_bytes(tokenizer, id, &size);
-        if (size > 0 && size <= VOCABULARY_TOKEN_BYTES && !tokenizer_is_control(tokenizer, id))
+        if (!tokenizer_is_control(tokenizer, id) && is_text(byte, size))
             word[n++] = (struct word){byte, (int32_t)size, id};
     }
     qsort(word, (size_t)n, sizeof *word, by_bytes);

@@ -7,7 +7,8 @@
 
 #include "text/tokenizer.h"
 
-enum { VOCABULARY_TOKEN_BYTES = 250 /* a longer token never appears in constrained text */ };
+/* What never appears in constrained text: control tokens, longer tokens, and those with a byte that UTF-8 never has. */
+enum { VOCABULARY_TOKEN_BYTES = 250 };
 
 struct vocabulary;
 

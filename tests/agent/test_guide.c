@@ -65,16 +65,14 @@ static void append(struct fixture *f, int32_t id)
     f->answer[at + size] = 0;
 }
 
-/* A turn in which the model would like to say `text`; what it said is in f->answer. */
-static void say(struct fixture *f, const char *text)
+/* A turn in which the model would like to say the script; what it said is in f->answer. */
+static void say_script(struct fixture *f)
 {
     struct turn *turn;
     struct turn_event event = {0};
     goss_error error;
     size_t n;
     f->repairs = 0;
-    f->script.size = 0;
-    support_encode(text, &f->script);
     if (turn_open(&turn, f->engine, &support_harmony, &f->conversation, &f->options, &error))
         fail_msg("%s", error.text);
     (void)turn_prompt(turn, &n);
@@ -93,6 +91,13 @@ static void say(struct fixture *f, const char *text)
     for (size_t i = 0; i < n; i++)
         append(f, answer[i].id);
     turn_close(turn);
+}
+
+static void say(struct fixture *f, const char *text)
+{
+    f->script.size = 0;
+    support_encode(text, &f->script);
+    say_script(f);
 }
 
 /* What the model says, the guide lets it say. */
@@ -258,6 +263,26 @@ static void arguments_of_strict_functions_satisfy_their_schema(void **state)
     fixture_close(&f);
 }
 
+/* Inside the guide a control token of a header is a byte that no text has; a token of that byte is none. */
+static void no_byte_passes_for_a_control_token(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, true);
+    f.options.declared_only = true;
+    for (int32_t id = 0; id < 256; id++) {
+        size_t size;
+        const uint8_t *byte = tokenizer_bytes(support_harmony.tokenizer, id, &size);
+        if (size != 1 || byte[0] < 0xF5)
+            continue;
+        f.script.size = 0;
+        assert_int_equal(token_list_append(&f.script, &id, 1, NULL), GOSS_OK);
+        say_script(&f);
+        assert_true(strncmp(f.answer, "<|channel|>", 11) == 0 || f.answer[0] == ' ');
+    }
+    fixture_close(&f);
+}
+
 static void a_schema_that_cannot_be_compiled_is_refused_by_name(void **state)
 {
     (void)state;
@@ -320,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_choice_of_tools_is_kept_to),
         cmocka_unit_test(several_calls_may_follow_each_other_unless_one_is_wanted),
         cmocka_unit_test(arguments_of_strict_functions_satisfy_their_schema),
+        cmocka_unit_test(no_byte_passes_for_a_control_token),
         cmocka_unit_test(a_schema_that_cannot_be_compiled_is_refused_by_name),
         cmocka_unit_test(noise_still_ends_in_what_is_owed),
     };

@@ -39,6 +39,13 @@ esac
 case $(option --date today) in *"Current date: $(date -u +%Y)-"*) ;; *) fail "--date today is not this year" ;; esac
 case $(option) in *"Current date"*) fail "a date was told without --date" ;; esac
 
+echo '{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}' >schema
+"$program" run -m toy --effort none --schema schema --context 2048 hello | python3 -c 'import json,sys; assert json.load(sys.stdin)["n"] in (1, 2)' ||
+    fail "an answer does not satisfy --schema"
+echo '{"items": {"uniqueItems": true}}' >schema
+expect 1 "/items/uniqueItems" "$program" run -m toy --schema schema hello
+expect 1 "nothing.json" "$program" run -m toy --schema nothing.json hello
+
 expect 1 "context" "$program" run -m toy --context 100 hello
 expect 1 "model 'toys': no such file" "$program" run -m toys hello
 

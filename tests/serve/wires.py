@@ -37,7 +37,8 @@ def every_route_asks_for_a_key():
 
 
 def chat_streams_what_it_says(s):
-    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 30, "seed": 5, "logprobs": True, "n": 2}
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 30, "seed": 5, "logprobs": True, "n": 2,
+            "reasoning_effort": "none"}
     whole = s.post("/v1/chat/completions", body)
     text, reasons = ["", ""], [None, None]
     events = s.stream("/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
@@ -61,7 +62,7 @@ def choices_begin_from_one_prompt_however_soon_the_first_ends(s):
 
 
 def responses_stream_what_they_say(s):
-    body = {"input": "Hello", "max_output_tokens": 30, "seed": 6}
+    body = {"input": "Hello", "max_output_tokens": 30, "seed": 6, "reasoning": {"effort": "none"}}
     whole = s.post("/v1/responses", body)
     events = [(name, json.loads(data)) for name, data in s.stream("/v1/responses", body)]
     assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
