@@ -2,6 +2,8 @@
  *   MXFP4  w + 12 is at most 24, so four lines of products (4 * 2 * 24 * 127) fit 16 bits; -12 times the sum of the
  *          activations, taken from the panel's offset, makes the dot product exact.
  *   Q8     |w| times the activation with w's sign: at most 2 * 128 * 127 = 32512. */
+enum { COLUMNS = 2 };
+
 #include "cpu/products_avx2.h"
 
 INLINE __m256i mxfp4_table(void)
@@ -14,30 +16,51 @@ INLINE __m256i q8_weights(__m256i line)
     return line;
 }
 
-INLINE __m256i dot_mxfp4(const __m256i line[LINES], const int8_t *q, int32_t offset)
+INLINE void multiply_mxfp4(const __m256i line[][LINES], const int8_t *q, const int32_t *offset, const int n,
+                           const int halves, __m256i dot[][HALVES])
 {
-    __m256i sum = _mm256_set1_epi32(offset * 3 / 32), ones = _mm256_set1_epi16(1);
-    UNROLL for (int j = 0; j < LINES; j += 4)
-    {
-        __m256i a = _mm256_maddubs_epi16(line[j], broadcast4(q + 4 * j));
-        __m256i b = _mm256_maddubs_epi16(line[j + 1], broadcast4(q + 4 * j + 4));
-        a = _mm256_add_epi16(a, _mm256_maddubs_epi16(line[j + 2], broadcast4(q + 4 * j + 8)));
-        b = _mm256_add_epi16(b, _mm256_maddubs_epi16(line[j + 3], broadcast4(q + 4 * j + 12)));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(a, b), ones));
-    }
-    return sum;
-}
-
-INLINE __m256i dot_q8(const __m256i line[LINES], const int8_t *q, int32_t offset)
-{
-    (void)offset;
-    __m256i sum = _mm256_setzero_si256(), ones = _mm256_set1_epi16(1);
+    __m256i ones = _mm256_set1_epi16(1), pairs[COLUMNS][HALVES];
+    UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < halves; h++) dot[t][h] =
+        _mm256_set1_epi32((offset[t] >> 5) * 3) /* -12 times the sum */;
     UNROLL for (int j = 0; j < LINES; j++)
     {
-        __m256i w = line[j], a = _mm256_sign_epi8(broadcast4(q + 4 * j), w);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), a), ones));
+        UNROLL for (int t = 0; t < n; t++)
+        {
+            __m256i x = broadcast4(q + t * BLOCK + 4 * j);
+            UNROLL for (int h = 0; h < halves; h++)
+            {
+                __m256i product = _mm256_maddubs_epi16(line[h][j], x);
+                pairs[t][h] = j % 4 ? _mm256_add_epi16(pairs[t][h], product) : product;
+                if (j % 4 == 3)
+                    dot[t][h] = _mm256_add_epi32(dot[t][h], _mm256_madd_epi16(pairs[t][h], ones));
+            }
+        }
     }
-    return sum;
+}
+
+INLINE void multiply_q8(const __m256i line[][LINES], const int8_t *q, const int n, const int halves,
+                        __m256i dot[][HALVES])
+{
+    __m256i ones = _mm256_set1_epi16(1);
+    UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < halves; h++) dot[t][h] = _mm256_setzero_si256();
+    UNROLL for (int j = 0; j < LINES; j++) UNROLL for (int h = 0; h < halves; h++)
+    {
+        __m256i w = line[h][j], magnitude = _mm256_abs_epi8(w);
+        UNROLL for (int t = 0; t < n; t++)
+        {
+            __m256i x = _mm256_sign_epi8(broadcast4(q + t * BLOCK + 4 * j), w);
+            dot[t][h] = _mm256_add_epi32(dot[t][h], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, x), ones));
+        }
+    }
+}
+
+INLINE void multiply(const __m256i line[][LINES], bool mxfp4, const int8_t *q, const int32_t *offset, const int n,
+                     const int halves, __m256i dot[][HALVES])
+{
+    if (mxfp4)
+        multiply_mxfp4(line, q, offset, n, halves, dot);
+    else
+        multiply_q8(line, q, n, halves, dot);
 }
 
 const struct kernels avx2_kernels = {

@@ -1,5 +1,7 @@
 /* AVX-VNNI: vpdpbusd on vectors of 32 bytes, for processors without AVX-512. Weights become unsigned (w + 128); the sum
  * starts from the panel's offset, -128 times the sum of the activations, so it ends as the exact dot product. */
+enum { COLUMNS = 3 };
+
 #include "cpu/products_avx2.h"
 
 INLINE __m256i mxfp4_table(void)
@@ -14,25 +16,16 @@ INLINE __m256i q8_weights(__m256i line)
     return _mm256_xor_si256(line, _mm256_set1_epi8((char)128));
 }
 
-INLINE __m256i dot(const __m256i line[LINES], const int8_t *q, int32_t offset)
+INLINE void multiply(const __m256i line[][LINES], bool mxfp4, const int8_t *q, const int32_t *offset, const int n,
+                     const int halves, __m256i dot[][HALVES])
 {
-    __m256i even = _mm256_set1_epi32(offset), odd = _mm256_setzero_si256();
-    UNROLL for (int j = 0; j < LINES; j += 2)
+    (void)mxfp4;
+    UNROLL for (int t = 0; t < n; t++) UNROLL for (int h = 0; h < halves; h++) dot[t][h] = _mm256_set1_epi32(offset[t]);
+    UNROLL for (int j = 0; j < LINES; j++) UNROLL for (int t = 0; t < n; t++)
     {
-        even = _mm256_dpbusd_avx_epi32(even, line[j], broadcast4(q + 4 * j));
-        odd = _mm256_dpbusd_avx_epi32(odd, line[j + 1], broadcast4(q + 4 * j + 4));
+        __m256i x = broadcast4(q + t * BLOCK + 4 * j);
+        UNROLL for (int h = 0; h < halves; h++) dot[t][h] = _mm256_dpbusd_avx_epi32(dot[t][h], line[h][j], x);
     }
-    return _mm256_add_epi32(even, odd);
-}
-
-INLINE __m256i dot_mxfp4(const __m256i line[LINES], const int8_t *q, int32_t offset)
-{
-    return dot(line, q, offset);
-}
-
-INLINE __m256i dot_q8(const __m256i line[LINES], const int8_t *q, int32_t offset)
-{
-    return dot(line, q, offset);
 }
 
 const struct kernels avxvnni_kernels = {
