@@ -206,12 +206,11 @@ goss_status file_writer_open(struct file_writer *writer, const char *path, goss_
 {
     size_t n = strlen(path) + sizeof partial_template;
     *writer = (struct file_writer){.fd = -1, .path = strdup(path), .partial = malloc(n)};
+    remove_abandoned(path); /* before there is a new one: however often writers are killed, one is left at most */
     goss_status status =
         writer->path && writer->partial ? create_partial(writer, error) : error_memory(error, n, "a path");
     if (status)
         file_writer_abort(writer);
-    else
-        remove_abandoned(path);
     return status;
 }
 
