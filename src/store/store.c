@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +45,7 @@ static const char make_schema[] =
 struct store {
     sqlite3 *db;
     char *path;
+    int lock; /* held open for its flock, which SQLite's own locks know nothing of; closed after the database */
     sqlite3_stmt *statement[N_STATEMENT];
 };
 
@@ -75,20 +77,22 @@ static goss_status fail(const struct store *store, int code, const char *what, g
 
 /* ---- opening ---- */
 
-/* An empty file of mode 0600 where there is none; SQLite gives the mode to the files that it makes beside it. */
-static goss_status make_file(const char *path, goss_error *error)
+/* An empty file of mode 0600 where there is none; SQLite gives the mode to the files that it makes beside it. One
+ * process at a time: a second one would take the responses that the first is still making for orphans. */
+static goss_status make_file(const char *path, int *lock, goss_error *error)
 {
     struct stat status;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(error, path, "cannot open");
     bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     bool closed_to_others = regular && ((status.st_mode & 077) == 0 || fchmod(fd, 0600) == 0);
-    close(fd);
     if (!regular)
         return error_set(error, GOSS_E_IO, "%s: not a regular file", path);
     if (!closed_to_others)
         return error_set(error, GOSS_E_IO, "%s: others may read it, and its mode cannot be changed", path);
+    if (flock(fd, LOCK_EX | LOCK_NB))
+        return error_set(error, GOSS_E_IO, "%s: another process serves from this file", path);
     return GOSS_OK;
 }
 
@@ -159,15 +163,13 @@ static goss_status open_tables(struct store *store, uint64_t most_bytes, goss_er
 goss_status store_open(struct store **out, const char *path, uint64_t most_bytes, goss_error *error)
 {
     *out = NULL;
-    goss_status status = make_file(path, error);
-    if (status)
-        return status;
     struct store *store = calloc(1, sizeof *store);
     if (!store || !(store->path = strdup(path))) {
         free(store);
         return error_memory(error, sizeof *store, "the store");
     }
-    int code = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL);
+    goss_status status = make_file(path, &store->lock, error);
+    int code = status ? 0 : sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL);
     if (code)
         status = fail(store, code, "open it", error);
     if (status == GOSS_OK) {
@@ -190,6 +192,8 @@ void store_close(struct store *store)
     for (int i = 0; i < N_STATEMENT; i++)
         sqlite3_finalize(store->statement[i]);
     sqlite3_close(store->db);
+    if (store->lock >= 0)
+        close(store->lock);
     free(store->path);
     free(store);
 }

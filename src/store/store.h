@@ -9,7 +9,8 @@
  * GOSS_E_FORMAT for a corrupt file; GOSS_E_LIMIT for a row that is too large or a file that has reached its limit;
  * each names the file.
  *
- * Thread safety: one thread at a time. One process serves from a file; others may look into it meanwhile. */
+ * Thread safety: one thread at a time. One process serves from a file, a second is refused; other programs may look
+ * into it meanwhile. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
