@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "places.h"
 #include "terminal.h"
+#include "watch.h"
 #include "weights/checkpoint.h"
 #include "weights/packed.h"
 
@@ -114,6 +115,28 @@ static goss_status checkpoint_show(struct inspection *inspection, const char *pa
     return status ? status : end(inspection, checkpoint->tensors.n, error);
 }
 
+struct verifying {
+    const struct packed *packed;
+    struct pack_progress progress;
+};
+
+static goss_status verifying_run(void *argument, goss_error *error)
+{
+    struct verifying *v = argument;
+    return packed_verify(v->packed, 0, &v->progress.done, &v->progress.cancel, error);
+}
+
+/* Reads every byte of the packed file and compares it with the digests that are about to be printed. */
+static goss_status packed_check(const struct packed *packed, goss_error *error)
+{
+    struct verifying v = {.packed = packed};
+    uint64_t total = 0;
+    for (size_t i = 0; i < packed->n; i++)
+        total += packed->section[i].bytes;
+    atomic_store(&v.progress.total, total);
+    return watch("checking", verifying_run, &v, &v.progress, error);
+}
+
 static goss_status packed_show(struct inspection *inspection, const char *path, const struct packed *packed,
                                goss_error *error)
 {
@@ -146,6 +169,8 @@ goss_status command_inspect(const struct arguments *arguments, goss_error *error
     goss_status status = model_find(arguments->operand[0], &path, error);
     if (!status && packed_is(path)) {
         status = packed_open(&packed, path, error);
+        if (!status && inspection.digests)
+            status = packed_check(packed, error);
         if (!status)
             status = packed_show(&inspection, path, packed, error);
     } else if (!status) {

@@ -1,4 +1,4 @@
-/* Makes the packed file of a checkpoint. */
+/* Makes the packed file of a checkpoint; removes those of the cache that are of no use. */
 #include "model/pack.h"
 
 #include <stdio.h>
@@ -45,6 +45,26 @@ static goss_status packing_print(const struct packing *packing, double seconds, 
     return GOSS_OK;
 }
 
+static goss_status prune(bool json, goss_error *error)
+{
+    struct model_pruned pruned = {0};
+    char *cache = NULL, bytes[32];
+    goss_status status = home_path(".cache/gossamer", &cache, error);
+    if (!status)
+        status = model_cache_prune(cache, &pruned, error);
+    if (!status && json)
+        status = output_json(json_pack("{s:i, s:I, s:i, s:i}", "removed", pruned.removed, "bytes",
+                                       (json_int_t)pruned.bytes, "kept", pruned.kept, "unknown", pruned.unknown),
+                             error);
+    else if (!status)
+        (void)printf("%d packed files removed from %s (%s), %d kept\n", pruned.removed, cache,
+                     bytes_text(pruned.bytes, false, bytes), pruned.kept);
+    if (!status && !json && pruned.unknown)
+        (void)printf("%d more were made from nobody knows what: remove them by hand if you like\n", pruned.unknown);
+    free(cache);
+    return status;
+}
+
 goss_status command_pack(const struct arguments *arguments, goss_error *error)
 {
     static const enum pack_type dense[] = {PACK_Q8, PACK_BF16}; /* the order of --dense's choices */
@@ -54,6 +74,11 @@ goss_status command_pack(const struct arguments *arguments, goss_error *error)
     double begin = clock_seconds();
     packing.options.progress = &progress;
     packing.options.pack.dense = dense[arguments_choice(arguments, OPTION_DENSE)];
+    bool pruning = arguments->value[OPTION_PRUNE].given;
+    if (pruning && arguments->n_operand == 0)
+        return prune(arguments->value[OPTION_JSON].given, error);
+    if (pruning || arguments->n_operand == 0)
+        return error_set(error, GOSS_E_ARGUMENT, pruning ? "--prune takes no MODEL" : "MODEL is missing");
     interrupts_catch();
     goss_status status = model_find(arguments->operand[0], &source, error);
     if (!status)
@@ -63,7 +88,7 @@ goss_status command_pack(const struct arguments *arguments, goss_error *error)
     if (!status) {
         packing.source = source;
         packing.options.cache = cache;
-        status = watch(packing_run, &packing, &progress, error);
+        status = watch("packing", packing_run, &packing, &progress, error);
     }
     if (!status)
         status = packing_print(&packing, clock_seconds() - begin, arguments->value[OPTION_JSON].given, error);

@@ -35,7 +35,7 @@ goss_status session_open_model(struct session *session, const struct arguments *
         double begin = clock_seconds();
         opening.path = session->path;
         opening.options.cache = cache;
-        status = watch(opening_run, &opening, &progress, error);
+        status = watch("packing", opening_run, &opening, &progress, error);
         session->model = opening.model;
         session->model_seconds = clock_seconds() - begin;
     }

@@ -167,7 +167,10 @@ const struct option option_table[OPTION_COUNT] = {
                       .help = "how attention, embedding and head are kept"},
     [OPTION_NO_DIGESTS] = {.name = "no-digests",
                            .kind = KIND_FLAG,
-                           .help = "leave out SHA-256 digests, for which every byte of a checkpoint is read"},
+                           .help = "leave out SHA-256 digests, for which every byte of the file is read"},
+    [OPTION_PRUNE] = {.name = "prune",
+                      .kind = KIND_FLAG,
+                      .help = "remove the cache's packed files whose checkpoint is gone or has changed since"},
     [OPTION_SPECIAL] = {.name = "special",
                         .kind = KIND_FLAG,
                         .help = "read literals such as <|start|> as control tokens; never do this to text of others"},
@@ -359,17 +362,18 @@ const struct command command_table[] = {
     },
     {
         .name = "pack",
-        .operands = "MODEL",
-        .least = 1,
+        .operands = "[MODEL]",
         .most = 1,
         .summary = "make the packed file of a checkpoint",
         .text =
             "MODEL is a Hugging Face folder, the original/ layout, or a GGUF file. Every other command packs a "
             "checkpoint by itself on first use; this one does it beforehand, or to a place of your choice. The file "
-            "gets its name only when it is complete and synced, so an interrupted run leaves nothing behind.",
+            "gets its name only when it is complete and synced, so an interrupted run leaves nothing behind. With "
+            "`--prune` and no MODEL, the cache loses what can't be used any more.",
         .example = {{"gossamer pack ~/gpt-oss-20b", "pack into the cache"},
-                    {"gossamer pack gpt-oss-20b.gguf -o 20b.goss", "pack into a file"}},
-        .option = {OPTION_OUTPUT, OPTION_DENSE, OPTION_JSON, OPTION_HELP},
+                    {"gossamer pack gpt-oss-20b.gguf -o 20b.goss", "pack into a file"},
+                    {"gossamer pack --prune", "remove packed files of checkpoints that are gone or have changed"}},
+        .option = {OPTION_OUTPUT, OPTION_DENSE, OPTION_PRUNE, OPTION_JSON, OPTION_HELP},
         .run = command_pack,
     },
     {
@@ -380,7 +384,9 @@ const struct command command_table[] = {
         .summary = "print what a checkpoint holds",
         .text =
             "Prints the format of the file, the numbers of the model's configuration, and the name, type, shape and "
-            "size of every tensor. A packed file also lists the SHA-256 of each tensor it was made from.",
+            "size of every tensor. A packed file also lists the SHA-256 of each tensor it was made from, and every "
+            "byte "
+            "of it is checked against its own digests.",
         .example = {{"gossamer inspect gpt-oss-20b.gguf", "look into a GGUF"},
                     {"gossamer inspect --json demo | jq .config", "the configuration alone"}},
         .option = {OPTION_NO_DIGESTS, OPTION_JSON, OPTION_HELP},

@@ -34,17 +34,18 @@ static bool ended(pthread_t thread)
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
-static void draw(struct progress *bar, const struct terminal *terminal, struct pack_progress *progress)
+static void draw(struct progress *bar, const struct terminal *terminal, const char *what,
+                 struct pack_progress *progress)
 {
     uint64_t total = atomic_load(&progress->total);
     if (!total)
         return;
     if (progress->again.text[0] && !bar->drawn)
         (void)fprintf(terminal->file, "packing again: %s\n", progress->again.text);
-    progress_show(bar, terminal, "packing", atomic_load(&progress->done), total);
+    progress_show(bar, terminal, what, atomic_load(&progress->done), total);
 }
 
-goss_status watch(goss_status (*work)(void *argument, goss_error *error), void *argument,
+goss_status watch(const char *what, goss_status (*work)(void *argument, goss_error *error), void *argument,
                   struct pack_progress *progress, goss_error *error)
 {
     struct watched watched = {.work = work, .argument = argument};
@@ -55,11 +56,11 @@ goss_status watch(goss_status (*work)(void *argument, goss_error *error), void *
     if (pthread_create(&thread, NULL, watched_run, &watched))
         return error_set(error, GOSS_E_IO, "cannot start a thread");
     while (!ended(thread)) {
-        draw(&bar, &terminal, progress);
+        draw(&bar, &terminal, what, progress);
         if (interrupted())
             atomic_store(&progress->cancel, true);
     }
-    draw(&bar, &terminal, progress);
+    draw(&bar, &terminal, what, progress);
     progress_end(&bar, &terminal);
     if (watched.status && error)
         *error = watched.error;

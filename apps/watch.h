@@ -4,9 +4,9 @@
 
 #include "model/pack.h"
 
-/* Runs work(argument, error) and returns what it returns. Nothing is drawn until progress->total is known; Ctrl-C
- * (see interrupts_catch) sets progress->cancel. */
-goss_status watch(goss_status (*work)(void *argument, goss_error *error), void *argument,
+/* Runs work(argument, error) and returns what it returns. A bar named `what` is drawn as soon as progress->total is
+ * known; Ctrl-C (see interrupts_catch) sets progress->cancel. */
+goss_status watch(const char *what, goss_status (*work)(void *argument, goss_error *error), void *argument,
                   struct pack_progress *progress, goss_error *error);
 
 #endif

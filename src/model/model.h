@@ -65,6 +65,14 @@ void model_close(struct model *model); /* NULL is fine */
 goss_status model_packed_path(const char *path, const struct model_options *options, char **packed_path,
                               goss_error *error);
 
+/* Removes from a cache the packed files that model_open would never use again, since their checkpoint is gone or has
+ * changed; those that are being made are kept. Nobody knows what `unknown` ones were made from: they are kept, too. */
+struct model_pruned {
+    int removed, kept, unknown;
+    uint64_t bytes; /* of the removed */
+};
+goss_status model_cache_prune(const char *cache, struct model_pruned *pruned, goss_error *error);
+
 /* What `path` holds, for people and programs: configuration, tensors with shapes, types and (of a packed file) digests,
  * its own and those of its sources. The caller owns *json. */
 goss_status model_describe(const char *path, json_t **json, goss_error *error);

@@ -75,6 +75,33 @@ whole "$stale" "packed again"
 grep -q packing err && fail "packed although it is there"
 rm old.goss
 
+# A cache loses what can't be used any more, and only that.
+mkdir other && cp -r toy other/changed && cp -r toy other/gone && cp -r toy other/busy
+for model in changed gone busy; do "$program" pack other/$model >/dev/null 2>&1 || fail "pack other/$model"; done
+"$program" pack --dense bf16 toy >/dev/null 2>&1 || fail "pack --dense bf16"
+busy=$("$program" pack other/busy | cut -d ' ' -f 1)
+"$program" pack --prune | grep -q '^0 packed files removed .* 5 kept$' || fail "pack --prune removed what is of use"
+touch other/changed/model.safetensors
+rm -r other/gone other/busy
+unknown=$cache/00000000000000000000000000000000.gossamer
+: >"$unknown"
+: >"$cache/notes.txt"
+exec 8<>"$busy.lock" && flock 8
+"$program" pack --prune >out || fail "pack --prune"
+grep -q '^2 packed files removed .* 3 kept$' out || fail "pack --prune: $(cat out)"
+grep -q '^1 more' out || fail "pack --prune does not tell of what it does not know: $(cat out)"
+exec 8<&-
+[ -e "$busy" ] || fail "a file that is being packed was removed"
+[ "$("$program" pack --prune --json | grep -o '"removed": *1,')" ] || fail "pack --prune --json"
+equal "$(count "$cache" '*.gossamer')" 3 "what pack --prune kept" # toy twice, and the unknown one
+[ -e "$cache/notes.txt" ] || fail "pack --prune removed what is not its own"
+expect 2 "MODEL is missing" "$program" pack
+expect 2 "--prune takes no MODEL" "$program" pack --prune toy
+"$program" pack toy 2>err >/dev/null
+grep -q packing err && fail "packed again after --prune"
+rm -r other "$unknown" "$cache/notes.txt"
+rm "$("$program" pack --dense bf16 toy | cut -d ' ' -f 1)"
+
 # A file cut short while it is mapped: its name, and an exit like that of any error.
 cp -r toy cut && mv toy toy.kept && mv cut toy
 start -o cut.goss

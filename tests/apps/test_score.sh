@@ -70,6 +70,10 @@ if report["format"].startswith("packed"):
     assert all("sha256" in source for source in report["sources"])
 PYTHON
 done
+cp packed.goss flipped.goss
+printf '\377' | dd of=flipped.goss bs=1 seek=5000 conv=notrunc status=none
+expect 1 "does not match its SHA-256" "$program" inspect flipped.goss
+"$program" inspect --no-digests flipped.goss >/dev/null || fail "inspect --no-digests reads the bytes"
 "$program" inspect --json --no-digests toy | grep -q sha256 && fail "--no-digests prints digests"
 
 echo "hello, hello" >text
