@@ -9,7 +9,7 @@
 
 static uint64_t owner_in_batch(const void *engine, int index)
 {
-    const struct engine *e = engine;
+    const struct engine *e = *(struct engine *const *)engine;
     return e->row_owner[index]->kv.owner;
 }
 
@@ -20,7 +20,7 @@ void fake_engine_open(struct fake_engine *f, int window, struct engine_options o
     goss_error error;
     if (engine_open(&f->engine, &f->fake.model, &fake_backend, &options, &error))
         fail_msg("%s", error.text);
-    f->fake.engine = f->engine;
+    f->fake.engine = &f->engine; /* which a test may open anew */
     f->fake.owner = owner_in_batch;
 }
 
