@@ -119,7 +119,7 @@ static void guesses_change_no_bit_of_an_answer(void **state)
     static const struct engine_options options[] = {
         {.threads = 1, .chunk = 256, .lookup = LOOKUP_MOST},
         {.threads = 2, .chunk = 17, .max_sequences = 4, .lookup = 5},
-        {.threads = 2, .isa = "avx2", .chunk = 256, .max_sequences = 12, .lookup = LOOKUP_MOST},
+        {.threads = 2, .isa = LESSER_ISA, .chunk = 256, .max_sequences = 12, .lookup = LOOKUP_MOST},
         {.threads = 2, .chunk = 100, .max_sequences = 3, .lookup = LOOKUP_AUTO},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
