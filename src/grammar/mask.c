@@ -69,8 +69,12 @@ static void follow_ends(struct run *run, const struct position *from, const stru
     const struct object_rule *rule = from->where == IN_KEY ? run->grammar->node[from->node].object : NULL;
     struct position behind = rule ? *from : machine_behind(run->machine, from->frame);
     int32_t pooled = rule ? 0 : put(run->masker, &behind, 1);
+    const struct node *node = &run->grammar->node[from->node];
     for (int32_t i = 0; i < walk->n_end; i++) {
         const struct text_end *end = &walk->end[i];
+        uint64_t n_char = (uint64_t)from->count + end->n_char;
+        if (node->counted && (n_char < node->least || n_char > node->most))
+            continue;
         if (rule) {
             if (!machine_behind_key(run->machine, from, rule->class_of[end->accept], &behind))
                 continue;
@@ -97,6 +101,13 @@ static const struct dfa *plain_dfa(const struct run *run, const struct position 
         if (viable[i] & rule->always[i])
             return &rule->keys;
     return NULL;
+}
+
+/* Between two characters of a string that are counted. */
+static bool is_counted(const struct run *run, const struct position *p)
+{
+    return p->where == IN_TEXT && run->grammar->node[p->node].counted &&
+           p->state == run->vocabulary->inside_string.state;
 }
 
 static void take_walk(struct run *run, const struct position *from, const struct walk *walk)
@@ -132,7 +143,7 @@ static void keep(struct run *run)
 static void walk_all(struct run *run, const struct position *from, const struct dfa *dfa)
 {
     const struct vocabulary *v = run->vocabulary;
-    bool string = from->where == IN_TEXT && !run->grammar->raw && run->grammar->node[from->node].dfa == DFA_STRING;
+    bool string = !run->grammar->raw && dfa->next == run->grammar->dfa[DFA_STRING].next;
     if (string && from->state == v->inside_string.state) {
         take_walk(run, from, &v->inside_string);
         return;
@@ -150,18 +161,6 @@ static void walk_all(struct run *run, const struct position *from, const struct 
     take_walk(run, from, scratch);
     if (n >= WORTH_KEEPING && !scratch->out_of_memory)
         keep(run);
-}
-
-/* A string whose characters are counted is any string as long as no token can reach a limit. */
-static bool counts_in_vain(const struct run *run, const struct position *p, bool *may_end)
-{
-    const struct node *node = &run->grammar->node[p->node];
-    uint32_t deepest = (uint32_t)run->trie->deepest;
-    if (p->where != IN_TEXT || !node->counted || p->state != run->vocabulary->inside_string.state)
-        return false;
-    *may_end = p->count >= node->least;
-    return (node->most == NO_LIMIT || p->count + deepest <= node->most) &&
-           (*may_end || p->count + deepest < node->least);
 }
 
 /* Below a node (-1: the whole trie) from a set of positions, byte by byte. */
@@ -209,14 +208,11 @@ goss_status masker_run(struct masker *m, struct machine *machine, struct grammar
     for (int32_t i = 0; i < set->n; i++) {
         const struct position *p = &set->position[i];
         const struct dfa *dfa = plain_dfa(&run, p);
-        bool may_end;
         if (dfa) {
             walk_all(&run, p, dfa);
-        } else if (counts_in_vain(&run, p, &may_end)) {
-            for (int32_t w = 0; w < run.trie->n_word; w++)
-                bits[w] |= vocabulary->inside_string.inside[w];
-            if (may_end)
-                follow_ends(&run, p, &vocabulary->inside_string);
+        } else if (is_counted(&run, p)) {
+            vocabulary_allow_within(vocabulary, grammar->node[p->node].most - p->count, bits);
+            follow_ends(&run, p, &vocabulary->inside_string);
         } else {
             struct task task = {-1, put(m, p, 1), 1};
             walk_slowly(&run, &task);

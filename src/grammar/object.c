@@ -287,12 +287,25 @@ static goss_status narrow_names(struct draft *d, struct dfa *keys)
     return GOSS_OK;
 }
 
+static bool names_are_bound(const struct draft *d)
+{
+    for (int32_t i = 0; i < d->place->n_item; i++)
+        if (!(d->place->item[i].flags & ITEM_VALUE) && json_tree_get(d->place->item[i].json, "propertyNames"))
+            return true;
+    return false;
+}
+
 static goss_status build_keys(struct draft *d, struct dfa *keys)
 {
     struct nfa nfa;
     struct dfa inside;
     goss_error inner;
     const struct json_node *place = d->place->n_item ? d->place->item[0].json : d->c->root;
+    if (d->other && d->n_name + d->n_pattern == 0 && !names_are_bound(d)) { /* any string, whose walks are at hand */
+        *keys = d->c->grammar->dfa[DFA_STRING];
+        keys->start = (int32_t)string_inside(keys);
+        return GOSS_OK;
+    }
     nfa_open(&nfa, SPELL_JSON);
     goss_status status = GOSS_OK;
     for (int32_t i = 0; i < d->n_name; i++) {

@@ -24,6 +24,7 @@ static inline void trie_allow(const struct trie *trie, int32_t node, uint64_t *b
 struct text_end {
     int32_t node;
     uint16_t accept; /* as the dfa says */
+    uint8_t n_char;  /* characters on the way, if the walk counts them */
     bool final;
 };
 
@@ -37,6 +38,18 @@ struct walk {
     struct text_end *end; /* [n_end] */
     int32_t n_end, capacity;
     bool out_of_memory;
+    /* Of a walk that counts characters: the state behind a whole one, else DFA_DEAD; and [n_id] the characters that a
+     * token inside the text takes, a begun one included, or NULL. */
+    uint32_t whole;
+    uint8_t *taken;
+};
+
+/* What a token takes of a string whose characters are limited: a set of ids for every limit up to NEAR, and the few ids
+ * that take more. */
+enum { NEAR = 32 };
+struct token_length {
+    int32_t id;
+    uint8_t n_char;
 };
 
 struct vocabulary {
@@ -46,7 +59,13 @@ struct vocabulary {
     struct dfa_store store;
     struct dfa string; /* any JSON string, the same as dfa 0 of every grammar made from a schema */
     struct walk inside_string;
+    uint64_t *within;         /* [NEAR + 1][n_word] ids that stay inside a string and take so many characters at most */
+    struct token_length *far; /* [n_far] those that take more, the shortest first */
+    int32_t n_far;
 };
+
+/* Adds the ids that stay inside a string and take `room` characters at most. */
+void vocabulary_allow_within(const struct vocabulary *vocabulary, uint32_t room, uint64_t *bits);
 
 /* Walks a dfa from `state` through the nodes first .. end - 1, whose parents have depth `above`; returns how many
  * nodes it looked at. */

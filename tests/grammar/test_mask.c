@@ -25,6 +25,8 @@ static const char *const schemas[] = {
     "{\"type\":\"string\",\"format\":\"date-time\"}",
     "{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"}}}}",
     "{\"type\":\"number\",\"multipleOf\":0.5,\"exclusiveMaximum\":12}",
+    "{\"type\":\"string\",\"minLength\":3,\"maxLength\":60}",
+    "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":1}}",
 };
 enum { N_SCHEMA = sizeof schemas / sizeof schemas[0], MOST_BYTES = 4096 };
 
