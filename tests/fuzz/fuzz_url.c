@@ -50,18 +50,22 @@ static void check_guard(const char *host, const char *origin)
         insist(strncmp(origin, "http://", 7) == 0 && strcasecmp(origin + 7, host) == 0);
 }
 
+/* Each text in memory of its own size, so that a step past its end is seen. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = calloc(1, size + 3);
-    if (!text)
-        return 0;
-    if (size)
-        memcpy(text, data, size);
-    const char *host = text + strlen(text) + 1;
-    host = host > text + size ? text + size : host;
-    const char *origin = host + strlen(host) + 1;
-    check_guard(host, origin > text + size ? "" : origin);
-    check_target(text, text + size + 2);
-    free(text);
+    char *text[3]; /* target, Host, Origin */
+    for (int i = 0; i < 3; i++) {
+        size_t n = strnlen((const char *)data, size);
+        text[i] = strndup((const char *)data, n);
+        if (!text[i])
+            abort();
+        n += n < size;
+        data += n;
+        size -= n;
+    }
+    check_guard(text[1], text[2]);
+    check_target(text[0], text[0] + strlen(text[0]));
+    for (int i = 0; i < 3; i++)
+        free(text[i]);
     return 0;
 }

@@ -21,7 +21,7 @@ open(path, "w").write(text.replace(check, replacement))
 PY
     clang -g -O1 -std=gnu17 -D_GNU_SOURCE -I"$work/src" -I"$work/include" -I"$top/tests" -ffp-contract=off \
         -fsanitize=address,undefined,fuzzer -fno-sanitize-recover=all "$top/tests/fuzz/fuzz_$name.c" \
-        "$work"/src/base/*.c "$work"/src/weights/*.c "$work"/src/model/{config,config_read,fields}.c \
+        "$work"/src/base/*.c "$work"/src/weights/*.c "$work"/src/model/{config,config_read,fields}.c "$work"/src/net/{url,guard}.c \
         -o "$work/fuzz" -ljansson -lcrypto -lpthread -lm
     mkdir "$work/corpus"
     if timeout $((seconds + 60)) "$work/fuzz" -max_total_time="$seconds" -artifact_prefix="$work/" "$work/corpus" \
@@ -41,4 +41,5 @@ try gguf src/weights/gguf.c '|| t->bytes > size - offset[i]' ''
 try config src/model/config_read.c 'else if (c->n_stop == MODEL_MAX_STOPS)' 'else if (0)'
 try packed src/weights/packed.c '|| s->bytes > end - s->offset' ''
 try packed src/weights/packed.c '|| s->offset < from' ''
+try url src/net/url.c 'if (low < 0 || high' 'if (high'
 exit $failed
