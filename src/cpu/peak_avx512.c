@@ -39,7 +39,11 @@ uint64_t peak_read_avx512(const void *memory, size_t bytes)
         }
     }
     sum[0] = _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]));
-    return (uint64_t)_mm512_reduce_add_epi64(sum[0]);
+    uint64_t word[LINE / 8], total = 0; /* the sum of the intrinsics is a signed one, which may not overflow */
+    _mm512_storeu_si512(word, sum[0]);
+    for (int k = 0; k < LINE / 8; k++)
+        total += word[k];
+    return total;
 }
 
 const struct peak avx512_peak = {.name = "avx512", .multiply = avx512_multiply, .read = peak_read_avx512};
