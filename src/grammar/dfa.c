@@ -205,7 +205,7 @@ static goss_status finish(struct builder *b, struct dfa *dfa, struct dfa_store *
         return dfa_too_large(store, error);
     store->work += (uint64_t)b->state.n_row * (uint64_t)b->n_class;
     int32_t n = b->state.n_row;
-    uint8_t *useful = b->status ? NULL : calloc((size_t)n, 1);
+    uint8_t *useful = b->status ? NULL : calloc((size_t)n + 1, 1);
     if (!useful || !find_useful(b, n, useful)) {
         free(useful);
         return error_memory(error, (size_t)n, "an automaton");

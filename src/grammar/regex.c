@@ -166,7 +166,7 @@ static goss_status read_class(struct regex *r, struct charset *set)
 {
     bool inverted = take(r, "^");
     while (more(r) && r->text[r->at] != ']') {
-        uint32_t first, last;
+        uint32_t first = 0, last;
         goss_status status = read_class_atom(r, set, &first);
         if (status)
             return status;
@@ -282,10 +282,10 @@ static struct piece repeat(struct regex *r, struct piece p, int least, int most)
     struct piece all = {.first = p.first};
     int copies = most == WITHOUT_END ? least + 1 : most;
     int32_t in = nfa_state(nfa), out = nfa_state(nfa), tail = in;
-    int32_t copy = p.first, original_end = p.end;
+    int32_t original_end = p.end;
     for (int i = 0; i < copies && !nfa->status; i++) {
         /* All copies but the last are taken from the original before it is linked to anything outside itself. */
-        copy = i == copies - 1 ? p.first : nfa_copy(nfa, p.first, original_end);
+        int32_t copy = i == copies - 1 ? p.first : nfa_copy(nfa, p.first, original_end);
         int32_t copy_in = copy + (p.in - p.first), copy_out = copy + (p.out - p.first);
         if (i >= least)
             nfa_empty(nfa, tail, out);

@@ -66,7 +66,7 @@ static goss_status trie_alloc(struct trie *t, int32_t n_node, int32_t n_id, goss
 /* Words come sorted, so a word's nodes are those behind what it shares with the one before. */
 static void trie_fill(struct trie *t, const struct word *word, int32_t n)
 {
-    int32_t path[VOCABULARY_TOKEN_BYTES + 1]; /* the node of each depth on the way to the last word */
+    int32_t path[VOCABULARY_TOKEN_BYTES + 1] = {0}; /* the node of each depth on the way to the last word */
     int32_t depth = 0;
     for (int32_t i = 0; i < n; i++) {
         int32_t shared = i ? shared_bytes(&word[i - 1], &word[i]) : 0;

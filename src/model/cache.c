@@ -189,7 +189,7 @@ static enum standing standing_of(const char *cache, const char *path, const char
         return STANDING_USED; /* who knows what is wrong with it */
     for (int way = 0; way < 4 && standing == STANDING_STALE; way++) {
         struct model_options options = {.cache = cache};
-        char *wanted;
+        char *wanted = NULL;
         options.pack.dense = way % 2 ? PACK_BF16 : PACK_DEFAULT;
         options.pack.experts = way / 2 ? PACK_Q8 : PACK_DEFAULT;
         if (cached_path(checkpoint, &options, &wanted, NULL) || strcmp(wanted, path) == 0)

@@ -23,9 +23,11 @@ class Server:
     def __init__(self, *options, wrap=(), env=None):
         make_toy()
         self.log = f"log{time.monotonic_ns()}"
+        # LeakSanitizer looks into the process by ways that the sandbox has closed.
+        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
         self.process = subprocess.Popen(
             [*wrap, program, "serve", "-m", "toy", "--port", "0", "--context", "2048", "--threads", "1", *options],
-            stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env={**os.environ, **(env or {})})
+            stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env=env)
         first = self.process.stdout.readline().decode()
         assert " at http" in first, f"no address: {first} {self.errors()}"
         self.port = int(first.split("/v1")[0].rsplit(":", 1)[1])
