@@ -139,7 +139,7 @@ static uint32_t find_keys(struct machine *m, struct keys k, const uint64_t *seen
 {
     size_t n_word = (size_t)word_count(m, k.node);
     size_t from = seen ? (size_t)(seen - m->bits) : 0;
-    if (m->n_bits + 2 * n_word >= m->bits_capacity) {
+    if (!m->bits || m->n_bits + 2 * n_word > m->bits_capacity) {
         size_t capacity = 2 * (m->n_bits + 2 * n_word) + 64;
         uint64_t *bits = realloc(m->bits, capacity * sizeof *bits);
         if (!bits)

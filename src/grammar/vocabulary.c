@@ -55,7 +55,7 @@ static goss_status trie_alloc(struct trie *t, int32_t n_node, int32_t n_id, goss
     t->byte = malloc((size_t)n_node + 1);
     t->depth = malloc((size_t)n_node + 1);
     t->end = malloc(((size_t)n_node + 1) * sizeof *t->end);
-    t->token = malloc(((size_t)n_node + 1) * sizeof *t->token);
+    t->token = calloc((size_t)n_node + 1, sizeof *t->token);
     t->twin = malloc(((size_t)n_id + 1) * sizeof *t->twin);
     if (!t->byte || !t->depth || !t->end || !t->token || !t->twin)
         return error_memory(error, (size_t)n_node * 10, "a vocabulary");
