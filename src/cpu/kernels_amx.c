@@ -9,7 +9,6 @@
 #include "cpu/lanes_avx512.h"
 
 #include "cpu/lanes_kernels.h"
-#include "weights/tile.h"
 
 enum {
     LEAST_MXFP4 = 17, /* columns from which unpacking pays; fewer are left to AVX-512 */
@@ -110,16 +109,6 @@ INLINE void unpack_q8(const uint8_t *block, uint16_t weight[PAIRS][LANES][2])
             _mm512_store_si512(weight[2 * j + m], _mm512_mask_mov_epi16(even, 0xAAAAAAAA, odd));
         }
     }
-}
-
-INLINE size_t quant_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_MXFP4_BLOCK : TILE_Q8_BLOCK;
-}
-
-INLINE size_t scale_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
 }
 
 INLINE void unpack_segment(const uint8_t *quants, const uint8_t *scales, bool mxfp4, size_t blocks, int n_group,

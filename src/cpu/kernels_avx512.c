@@ -3,7 +3,6 @@
 #include "cpu/lanes_avx512.h"
 
 #include "cpu/lanes_kernels.h"
-#include "weights/tile.h"
 
 enum {
     LINES = 8,          /* 64-byte lines of 16 rows x 4 inputs in an unpacked block */
@@ -58,16 +57,6 @@ INLINE __m512i broadcast4(const int8_t *q)
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm512_set1_epi32(four);
-}
-
-INLINE size_t quant_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_MXFP4_BLOCK : TILE_Q8_BLOCK;
-}
-
-INLINE size_t scale_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
 }
 
 /* How far ahead of the weights in use to fetch, in bytes, as measured: the hardware alone stops at the end of a page.

@@ -51,15 +51,14 @@ INLINE void tile(const struct unpacked *w, const struct panel *panel, int column
 INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct panel *panel, float *sum)
 {
     int blocks = slab->cols / BLOCK, stride = slab->groups * LANES;
-    size_t quant_bytes = mxfp4 ? TILE_MXFP4_BLOCK : TILE_Q8_BLOCK, scale_bytes = mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
     struct unpacked w;
     for (int g = 0; g < slab->groups; g++)
         for (int begin = 0; begin < blocks; begin += SEGMENT_BLOCKS) {
             int end = blocks - begin < SEGMENT_BLOCKS ? blocks : begin + SEGMENT_BLOCKS, t = 0;
             for (int b = begin; b < end; b++) {
                 size_t block = (size_t)g * blocks + b;
-                unpack_block(slab->quants + block * quant_bytes, slab->scales + block * scale_bytes, mxfp4,
-                             w.line[b - begin], w.scale[b - begin]);
+                unpack_block(slab->quants + block * quant_bytes(mxfp4), slab->scales + block * scale_bytes(mxfp4),
+                             mxfp4, w.line[b - begin], w.scale[b - begin]);
             }
             for (; t + COLUMNS <= panel->n; t += COLUMNS)
                 tile(&w, panel, t, COLUMNS, begin, end, sum + (size_t)t * stride + g * LANES, stride);

@@ -10,9 +10,21 @@
 #include <string.h>
 
 #include "cpu/kernels.h"
+#include "weights/tile.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+
+/* Of one block of a group of integer weights. */
+INLINE size_t quant_bytes(bool mxfp4)
+{
+    return mxfp4 ? TILE_MXFP4_BLOCK : TILE_Q8_BLOCK;
+}
+
+INLINE size_t scale_bytes(bool mxfp4)
+{
+    return mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
+}
 
 INLINE lanes lanes_exp(lanes x)
 {

@@ -9,7 +9,6 @@
 #include "cpu/lanes_avx2.h"
 
 #include "cpu/lanes_kernels.h"
-#include "weights/tile.h"
 
 enum {
     LINES = 8, /* 32-byte lines of 8 rows x 4 inputs in an unpacked block of half a group */
@@ -27,16 +26,6 @@ INLINE __m256i broadcast4(const int8_t *q)
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm256_set1_epi32(four);
-}
-
-INLINE size_t quant_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_MXFP4_BLOCK : TILE_Q8_BLOCK;
-}
-
-INLINE size_t scale_bytes(bool mxfp4)
-{
-    return mxfp4 ? TILE_ROWS : 2 * TILE_ROWS;
 }
 
 /* The weights of one segment of a group: 9 KiB. */
