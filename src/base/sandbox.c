@@ -1,11 +1,13 @@
 #include "base/sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -106,6 +108,12 @@ static const int refused[] = {
     SCMP_SYS(pidfd_open),
     SCMP_SYS(pidfd_getfd),
     SCMP_SYS(kcmp),
+    SCMP_SYS(mq_open),
+    SCMP_SYS(msgget),
+    SCMP_SYS(msgsnd),
+    SCMP_SYS(semget),
+    SCMP_SYS(shmget),
+    SCMP_SYS(shmat),
     SCMP_SYS(bpf),
     SCMP_SYS(perf_event_open),
     SCMP_SYS(userfaultfd),
@@ -128,6 +136,22 @@ static const int refused[] = {
     SCMP_SYS(name_to_handle_at),
     SCMP_SYS(mknod),
     SCMP_SYS(mknodat),
+    /* owners, rights, times and notes of files, which Landlock leaves alone */
+    SCMP_SYS(chmod),
+    SCMP_SYS(fchmodat),
+    SCMP_SYS(chown),
+    SCMP_SYS(lchown),
+    SCMP_SYS(fchownat),
+    SCMP_SYS(setxattr),
+    SCMP_SYS(lsetxattr),
+    SCMP_SYS(fsetxattr),
+    SCMP_SYS(removexattr),
+    SCMP_SYS(lremovexattr),
+    SCMP_SYS(fremovexattr),
+    SCMP_SYS(utime),
+    SCMP_SYS(utimes),
+    SCMP_SYS(futimesat),
+    SCMP_SYS(utimensat),
     SCMP_SYS(swapon),
     SCMP_SYS(swapoff),
     SCMP_SYS(reboot),
@@ -174,6 +198,9 @@ static goss_status refuse_calls(goss_error *error)
     if (!filter)
         return error_memory(error, 0, "a seccomp filter");
     int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* all threads */
+    if (!result) /* calls by another processor's numbers; by default they would end the thread and leave its locks shut
+                  */
+        result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(EPERM));
     for (size_t i = 0; !result && i < sizeof refused / sizeof *refused; i++)
         if (refused[i] >= 0) /* below 0: this processor has no such call */
             result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
@@ -189,7 +216,25 @@ static goss_status refuse_calls(goss_error *error)
     return GOSS_OK;
 }
 
-/* ---- both ---- */
+/* ---- descriptors ---- */
+
+/* What whoever started the program left open, but for the standard streams: a connection or a pipe would be a way out
+ * that needs no call refused below. Ours all have FD_CLOEXEC, and those cannot have it. */
+static goss_status close_inherited(goss_error *error)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    if (!folder)
+        return error_errno(error, "/proc/self/fd", "cannot list what is open");
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10), flags = fcntl(fd, F_GETFD);
+        if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
+            (void)close(fd);
+    }
+    (void)closedir(folder);
+    return GOSS_OK;
+}
+
+/* ---- all of it ---- */
 
 void sandbox_probe(struct sandbox_report *report)
 {
@@ -204,7 +249,9 @@ goss_status sandbox_enter(const struct sandbox_rules *rules, struct sandbox_repo
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return error_errno(error, "the sandbox", "cannot give up privileges");
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no core file holds what people asked */
-    goss_status status = report->landlock ? confine_files(rules, report->landlock, error) : GOSS_OK;
+    goss_status status = close_inherited(error);
+    if (!status && report->landlock)
+        status = confine_files(rules, report->landlock, error);
     if (!status && report->calls)
         status = refuse_calls(error);
     return status;

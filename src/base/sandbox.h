@@ -1,11 +1,13 @@
 /* A process that gives up what it does not need, for good: opening connections, starting programs, reaching files. The
  * kernel enforces it, against bugs in this program and its libraries alike.
  *
- * Two layers. seccomp refuses system calls: no socket can be made or connected, no program started, no other process
- * touched, and io_uring, which could do all that unseen, is closed. Landlock confines files to the given paths, and TCP
- * and signals as far as the kernel knows how. What a kernel lacks is reported, never assumed.
+ * Descriptors that were inherited are closed. Then two layers. seccomp refuses system calls: no socket can be made or
+ * connected, no program started, no other process touched, and io_uring, which could do all that unseen, is closed.
+ * Landlock confines files to the given paths, and TCP and signals as far as the kernel knows how. What a kernel lacks
+ * is reported, never assumed.
  *
- * Not covered: descriptors that were open before (so they are made first), an administrator, faults of the kernel. */
+ * Not covered: the standard streams, descriptors that the program itself opened before with FD_CLOEXEC, an
+ * administrator, faults of the kernel. tests/serve/sandbox.py tries each door from inside the running server. */
 #ifndef BASE_SANDBOX_H
 #define BASE_SANDBOX_H
 

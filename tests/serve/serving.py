@@ -20,14 +20,14 @@ def make_toy():
 class Server:
     """A running server; its log is in self.log."""
 
-    def __init__(self, *options, wrap=(), env=None):
+    def __init__(self, *options, wrap=(), env=None, fds=()):
         make_toy()
         self.log = f"log{time.monotonic_ns()}"
         # LeakSanitizer looks into the process by ways that the sandbox has closed.
         env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
         self.process = subprocess.Popen(
             [*wrap, program, "serve", "-m", "toy", "--port", "0", "--context", "2048", "--threads", "1", *options],
-            stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env=env)
+            stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env=env, pass_fds=fds)
         first = self.process.stdout.readline().decode()
         assert " at http" in first, f"no address: {first} {self.errors()}"
         self.port = int(first.split("/v1")[0].rsplit(":", 1)[1])
