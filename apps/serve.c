@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,8 +25,10 @@ enum {
     RECALL_BYTES = 256 << 20,
     DRAIN_MS = 10000,
     LEAST_CONTEXT = 8192,
-    NAMES = 16,     /* of --allow-host and --allow-origin each */
-    KEEP_DAYS = 30, /* stored responses */
+    OTHER_FILES = 256, /* open, beside one for each connection: the store, and connections that are told there are too
+                          many */
+    NAMES = 16,        /* of --allow-host and --allow-origin each */
+    KEEP_DAYS = 30,    /* stored responses */
     EXIT_AT_ONCE = 130,
 };
 
@@ -88,6 +91,22 @@ static goss_status check_exposure(const struct opening *o, goss_error *error)
     return GOSS_OK;
 }
 
+/* Shells start programs with room for 1,024 open files, though they may have more. */
+static goss_status make_room(int connections, goss_error *error)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return error_errno(error, "the server", "cannot ask how many files it may open");
+    if (limit.rlim_cur >= need)
+        return GOSS_OK;
+    if (limit.rlim_max < need)
+        return error_set(error, GOSS_E_LIMIT, "--connections %d: needs %llu open files, and this process may have %llu",
+                         connections, (unsigned long long)need, (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = need;
+    return setrlimit(RLIMIT_NOFILE, &limit) ? error_errno(error, "the server", "cannot open more files") : GOSS_OK;
+}
+
 static goss_status read_options(struct opening *o, goss_error *error)
 {
     const struct value *value = o->arguments->value;
@@ -104,6 +123,8 @@ static goss_status read_options(struct opening *o, goss_error *error)
         status = read_list(o, 1, OPTION_ALLOW_ORIGIN, &o->net.origins, error);
     if (!status)
         status = prompt_date(o->arguments, o->serve->date, error);
+    if (!status)
+        status = make_room((int)value[OPTION_CONNECTIONS].whole, error);
     if (status)
         return status;
     o->names[0][o->net.hosts.n++] = value[OPTION_HOST].text;

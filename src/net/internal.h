@@ -20,7 +20,7 @@ struct link {
     char peer[PEER_BYTES];
     bool local;                    /* the peer is this machine */
     int refuse;                    /* status for every request on it: there are too many connections; else 0 */
-    bool gone;                     /* the client has closed */
+    int64_t left;                  /* milliseconds: when the client closed; 0: it has not */
     int64_t since, moved;          /* milliseconds: when the present phase began; when a byte of the body came last */
     struct net_exchange *exchange; /* NULL between two requests */
 };

@@ -273,7 +273,7 @@ static enum MHD_Result begin_handler(struct net_exchange *e)
         e->phase = PHASE_HANDLE;
         e->suspended = true;
         MHD_suspend_connection(e->connection);
-        if (e->link->gone)
+        if (e->link->left)
             exchange_gone(e);
     }
     pthread_mutex_unlock(&server->lock);

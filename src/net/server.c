@@ -38,15 +38,24 @@ struct net_limits net_limits_default(void)
 
 /* ---- connections ---- */
 
+/* A socket of both protocols shows 127.0.0.1 as ::ffff:127.0.0.1, which is the same machine. */
 static void describe_peer(struct link *link, const struct sockaddr *address)
 {
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
     const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+    struct in_addr number = {0};
+    bool is_v4 = address && address->sa_family == AF_INET, is_v6 = address && address->sa_family == AF_INET6;
     (void)snprintf(link->peer, sizeof link->peer, "?");
-    if (address && address->sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &v4->sin_addr, link->peer, sizeof link->peer);
-        link->local = ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-    } else if (address && address->sa_family == AF_INET6) {
+    if (is_v4) {
+        number = v4->sin_addr;
+    } else if (is_v6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+        memcpy(&number, &v6->sin6_addr.s6_addr[12], sizeof number);
+        is_v4 = true;
+    }
+    if (is_v4) {
+        (void)inet_ntop(AF_INET, &number, link->peer, sizeof link->peer);
+        link->local = ntohl(number.s_addr) >> 24 == IN_LOOPBACKNET;
+    } else if (is_v6) {
         (void)inet_ntop(AF_INET6, &v6->sin6_addr, link->peer, sizeof link->peer);
         link->local = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
     }

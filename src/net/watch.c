@@ -11,7 +11,7 @@
 
 #include "net/internal.h"
 
-enum { TICK_MS = 100, EVENTS = 64 };
+enum { TICK_MS = 100, LEFT_MS = 1000, EVENTS = 64 };
 static const uint64_t WAKE_SERIAL = 0; /* of no link */
 
 void link_refuse(struct link *link, int status)
@@ -40,7 +40,7 @@ static void left(struct net_server *server, uint64_t serial)
 {
     for (struct link *link = server->links; link; link = link->next)
         if (link->serial == serial) {
-            link->gone = true;
+            link->left = clock_ms();
             if (link->exchange && link->exchange->phase >= PHASE_HANDLE)
                 exchange_gone(link->exchange);
             return;
@@ -82,6 +82,9 @@ static void check_clocks(struct net_server *server, int64_t now)
         bool first = link->since >= 0 && link->moved < 0; /* nothing was answered on it yet */
         if (e && e->phase >= PHASE_HANDLE) {
             check_stream(e, limits, now);
+        } else if (link->left && now - link->left > LEFT_MS) {
+            link_refuse(link, 0); /* in the middle of a head libmicrohttpd does not always see that nothing follows */
+            link->left = link->since = now;
         } else if (e && e->phase == PHASE_BODY) {
             if (body_is_slow(link, limits, now)) {
                 e->status = 408;

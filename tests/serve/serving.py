@@ -5,8 +5,10 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 program, tests, tools = sys.argv[1:4]
@@ -17,11 +19,23 @@ def make_toy():
         subprocess.run([f"{tools}/make_toy", "hf", "toy"], check=True)
 
 
+# A model that takes some 10 ms a token, and what keeps an answer from ending before its limit: no control token comes.
+SLOW = ("-m", "slow", "--isa", "scalar", "--lookup", "off")
+LONG = {"logit_bias": {str(id): -100 for id in range(259, 280)}}
+
+
+def make_slow():
+    if not pathlib.Path("slow").exists():
+        subprocess.run([f"{tools}/make_toy", "hf", "slow", "large"], check=True)
+
+
 class Server:
     """A running server; its log is in self.log."""
 
     def __init__(self, *options, wrap=(), env=None, fds=()):
         make_toy()
+        if "slow" in options:
+            make_slow()
         self.log = f"log{time.monotonic_ns()}"
         # LeakSanitizer looks into the process by ways that the sandbox has closed.
         env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
@@ -71,6 +85,12 @@ class Server:
                 return float(line.split()[1])
         raise AssertionError(f"no metric {name}")
 
+    def labelled(self, name, label):
+        for line in self.get("/metrics").splitlines():
+            if line.startswith(f"gossamer_{name}{{") and f'="{label}"' in line:
+                return float(line.split()[1])
+        raise AssertionError(f"no metric {name} of {label}")
+
     def stop(self, number=signal.SIGTERM, status=0):
         self.process.send_signal(number)
         found = self.process.wait(30)
@@ -85,6 +105,47 @@ class Server:
             self.process.wait()
         if kind:
             print(self.errors()[-2000:], file=sys.stderr)
+
+
+class Reader:
+    """A request whose answer is read as it comes, in a thread of its own. self.text is what came so far, head and all, a
+    character for each byte."""
+
+    def __init__(self, server, path, body, read=True):
+        self.text, self.socket = "", socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        data = json.dumps(body).encode()
+        self.socket.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+                            % (path.encode(), len(data), data))
+        self.thread = threading.Thread(target=self.take, daemon=True)
+        if read:
+            self.thread.start()
+
+    def take(self):
+        try:
+            while data := self.socket.recv(1 << 16):
+                self.text += data.decode("latin-1")
+        except OSError:
+            pass
+
+    def whole(self):
+        self.thread.join(60)
+        return self.text
+
+    def events(self):
+        """Of a stream that is over, which must not have broken off."""
+        rest, body = self.whole().encode("latin-1").split(b"\r\n\r\n", 1)[1], b""
+        while rest:
+            size, rest = rest.split(b"\r\n", 1)
+            body, rest, size = body + rest[:int(size, 16)], rest[int(size, 16) + 2:], int(size, 16)
+        assert size == 0, f"it broke off: {self.text[-200:]!r}"
+        return events_of(body.decode())
+
+    def shut(self):
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def leave(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
 
 def events_of(text):
