@@ -8,18 +8,18 @@
  * Q8 needs a second one for scale_w * scale_x, which rounds. */
 #include "cpu/lanes_avx512.h"
 
+#include "cpu/ahead.h"
 #include "cpu/lanes_kernels.h"
 
 enum {
     LEAST_MXFP4 = 17, /* columns from which unpacking pays; fewer are left to AVX-512 */
     LEAST_Q8 = 40,
-    MOST_COLUMNS = 14,    /* of a register tile: with two groups 28 sums, which leaves 4 registers */
-    PANEL_GROUPS = 2,     /* groups of a register tile */
-    TILE_BYTES = 64,      /* of a row of a tile */
-    PAIRS = BLOCK / 2,    /* rows of a tile of weights: two inputs for each of 16 rows of the matrix */
-    PREFETCH_BLOCKS = 16, /* weights are asked for this many blocks before they are unpacked */
-    LEAST_E = 64,         /* scales of weights, 2^(e - 128), .. */
-    MOST_E = 192,         /* .. that can be carried by the weights */
+    MOST_COLUMNS = 14, /* of a register tile: with two groups 28 sums, which leaves 4 registers */
+    PANEL_GROUPS = 2,  /* groups of a register tile */
+    TILE_BYTES = 64,   /* of a row of a tile */
+    PAIRS = BLOCK / 2, /* rows of a tile of weights: two inputs for each of 16 rows of the matrix */
+    LEAST_E = 64,      /* scales of weights, 2^(e - 128), .. */
+    MOST_E = 192,      /* .. that can be carried by the weights */
 };
 
 #define LEAST_SCALE 0x1p-60f /* the same for scales of activations */
@@ -37,6 +37,8 @@ struct strip {
     const float *scale;                       /* of the same */
     size_t stride;                            /* columns of the panel: from block to block */
     float (*dot)[PANEL_GROUPS][LANES][LANES]; /* scratch: [block % 2][group][column][row] */
+    const struct ahead *ahead;
+    int step; /* of the first block */
 };
 
 #define TILE_LOAD(tile, from)                                                                                          \
@@ -118,8 +120,6 @@ INLINE void unpack_segment(const uint8_t *quants, const uint8_t *scales, bool mx
         for (int b = begin; b < end; b++) {
             const uint8_t *block = quants + (g * blocks + b) * quant_bytes(mxfp4);
             const uint8_t *scale = scales + (g * blocks + b) * scale_bytes(mxfp4);
-            UNROLL for (size_t i = 0; i < quant_bytes(mxfp4); i += 64)
-                _mm_prefetch((const char *)block + PREFETCH_BLOCKS * quant_bytes(mxfp4) + i, _MM_HINT_T0);
             if (mxfp4) {
                 unpack_mxfp4(block, scale, w->weight[b - begin][g]);
             } else {
@@ -150,6 +150,7 @@ INLINE void multiply_block(const struct unpacked *w, const struct strip *strip, 
                            const int g)
 {
     int next = b + 1 < blocks ? b + 1 : 0;
+    fetch_ahead(strip->ahead, strip->step + b);
     const uint16_t *x = strip->x + next * strip->stride * BLOCK;
     float *dot = strip->dot[!odd][0][0], *dot1 = strip->dot[!odd][1][0];
     if (odd) {
@@ -218,13 +219,13 @@ INLINE void panel_columns(const struct unpacked *w, bool mxfp4, const struct str
 
 /* The columns in strips of equal height, of which the last one may overlap with the one before. */
 INLINE void product_segment(const struct unpacked *w, bool mxfp4, const struct panel *panel, int columns, int n_group,
-                            int begin, int end, float *sum, int stride)
+                            int begin, int end, const struct ahead *ahead, float *sum, int stride)
 {
     _Alignas(64) float dot[2][PANEL_GROUPS][LANES][LANES];
-    for (int done = 0; done < panel->n; done += columns) {
+    for (int done = 0, step = 0; done < panel->n; done += columns, step += end - begin) {
         int column = done + columns <= panel->n ? done : panel->n - columns;
         size_t at = (size_t)begin * panel->n + column;
-        struct strip strip = {panel->wide + at * BLOCK, panel->scale + at, (size_t)panel->n, dot};
+        struct strip strip = {panel->wide + at * BLOCK, panel->scale + at, (size_t)panel->n, dot, ahead, step};
         float *s = sum + (size_t)column * stride;
         if (n_group == PANEL_GROUPS)
             panel_columns(w, mxfp4, &strip, PANEL_GROUPS, end - begin, done - column, columns, begin == 0, s, stride);
@@ -245,8 +246,9 @@ INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct pa
         const uint8_t *scales = slab->scales + (size_t)g * blocks * scale_bytes(mxfp4);
         for (int begin = 0; begin < blocks; begin += SEGMENT_BLOCKS) {
             int end = blocks - begin < SEGMENT_BLOCKS ? blocks : begin + SEGMENT_BLOCKS;
+            struct ahead ahead = ahead_of(quants, scales, mxfp4, blocks, n_group, end, strips * (end - begin));
             unpack_segment(quants, scales, mxfp4, blocks, n_group, begin, end, &w);
-            product_segment(&w, mxfp4, panel, columns, n_group, begin, end, sum + (size_t)g * LANES,
+            product_segment(&w, mxfp4, panel, columns, n_group, begin, end, &ahead, sum + (size_t)g * LANES,
                             slab->groups * LANES);
         }
     }

@@ -2,6 +2,7 @@
  * from the panel's offset, -128 times the sum of the activations, so it ends as the exact dot product. */
 #include "cpu/lanes_avx512.h"
 
+#include "cpu/ahead.h"
 #include "cpu/lanes_kernels.h"
 
 enum {
@@ -137,14 +138,16 @@ INLINE void unpack_segment(const uint8_t *quants, const uint8_t *scales, bool mx
 
 /* A register tile: g groups, n columns, the blocks of one segment. Adds to sum, or sets it in the first segment. */
 INLINE void panel_tile(const struct unpacked *w, const int g, const struct panel *panel, int column, const int n,
-                       int begin, int end, float *sum, int stride)
+                       int begin, int end, const struct ahead *ahead, float *sum, int stride)
 {
+    int step = column / PANEL_COLUMNS * (end - begin);
     __m512 segment[PANEL_COLUMNS][PANEL_GROUPS];
     UNROLL for (int t = 0; t < n; t++) UNROLL for (int i = 0; i < g; i++) segment[t][i] = _mm512_setzero_ps();
     for (int b = begin; b < end; b++) {
         size_t at = (size_t)b * panel->n + column;
         const int8_t *q = panel->q + at * BLOCK;
         const struct unpacked *u = w;
+        fetch_ahead(ahead, step++);
         __m512i dot[PANEL_COLUMNS][PANEL_GROUPS];
         UNROLL for (int t = 0; t < n; t++) UNROLL for (int i = 0; i < g; i++) dot[t][i] =
             _mm512_set1_epi32(panel->offset[at + t]);
@@ -168,18 +171,18 @@ INLINE void panel_tile(const struct unpacked *w, const int g, const struct panel
 }
 
 INLINE void panel_columns(const struct unpacked *w, const int g, const struct panel *panel, int begin, int end,
-                          float *sum, int stride)
+                          const struct ahead *ahead, float *sum, int stride)
 {
     int t = 0;
     for (; t + PANEL_COLUMNS <= panel->n; t += PANEL_COLUMNS)
-        panel_tile(w, g, panel, t, PANEL_COLUMNS, begin, end, sum + (size_t)t * stride, stride);
+        panel_tile(w, g, panel, t, PANEL_COLUMNS, begin, end, ahead, sum + (size_t)t * stride, stride);
     float *s = sum + (size_t)t * stride;
     switch (panel->n - t) {
-    case 1: panel_tile(w, g, panel, t, 1, begin, end, s, stride); break;
-    case 2: panel_tile(w, g, panel, t, 2, begin, end, s, stride); break;
-    case 3: panel_tile(w, g, panel, t, 3, begin, end, s, stride); break;
-    case 4: panel_tile(w, g, panel, t, 4, begin, end, s, stride); break;
-    case 5: panel_tile(w, g, panel, t, 5, begin, end, s, stride); break;
+    case 1: panel_tile(w, g, panel, t, 1, begin, end, ahead, s, stride); break;
+    case 2: panel_tile(w, g, panel, t, 2, begin, end, ahead, s, stride); break;
+    case 3: panel_tile(w, g, panel, t, 3, begin, end, ahead, s, stride); break;
+    case 4: panel_tile(w, g, panel, t, 4, begin, end, ahead, s, stride); break;
+    case 5: panel_tile(w, g, panel, t, 5, begin, end, ahead, s, stride); break;
     default: break;
     }
 }
@@ -191,6 +194,7 @@ INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct pa
         return;
     }
     size_t blocks = (size_t)slab->cols / BLOCK;
+    int tiles = (panel->n + PANEL_COLUMNS - 1) / PANEL_COLUMNS;
     struct unpacked w;
     for (int g = 0; g < slab->groups; g += PANEL_GROUPS) {
         int n_group = slab->groups - g < PANEL_GROUPS ? slab->groups - g : PANEL_GROUPS;
@@ -199,11 +203,12 @@ INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct pa
         float *s = sum + (size_t)g * LANES;
         for (int begin = 0; begin < (int)blocks; begin += SEGMENT_BLOCKS) {
             int end = (int)blocks - begin < SEGMENT_BLOCKS ? (int)blocks : begin + SEGMENT_BLOCKS;
+            struct ahead ahead = ahead_of(quants, scales, mxfp4, blocks, n_group, end, tiles * (end - begin));
             unpack_segment(quants, scales, mxfp4, blocks, n_group, begin, end, &w);
             if (n_group == PANEL_GROUPS)
-                panel_columns(&w, PANEL_GROUPS, panel, begin, end, s, slab->groups * LANES);
+                panel_columns(&w, PANEL_GROUPS, panel, begin, end, &ahead, s, slab->groups * LANES);
             else
-                panel_columns(&w, 1, panel, begin, end, s, slab->groups * LANES);
+                panel_columns(&w, 1, panel, begin, end, &ahead, s, slab->groups * LANES);
         }
     }
 }
