@@ -86,11 +86,12 @@ static goss_status confine_files(const struct sandbox_rules *rules, int version,
 
 /* ---- seccomp ---- */
 
+enum { SOCKET_TYPES = 15 }; /* the bits of a socket's type that are no flags */
+
 /* Refused whatever their arguments: what makes connections, starts or touches other programs, changes the system, or
  * could do any of that out of seccomp's sight. */
 static const int refused[] = {
     SCMP_SYS(socket),
-    SCMP_SYS(socketpair),
     SCMP_SYS(connect),
     SCMP_SYS(bind),
     SCMP_SYS(listen),
@@ -179,6 +180,12 @@ static int refuse_some_arguments(scmp_filter_ctx filter)
     int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (!result) /* threads only */
         result = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    if (!result) /* only a pair of local streams, which lead nowhere else: TLS and WebSockets meet in one */
+        result = seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+    for (uint64_t type = 0; !result && type <= SOCKET_TYPES; type++)
+        if (type != SOCK_STREAM)
+            result =
+                seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPES, type));
     if (!result) /* to an address: a datagram, or a connection that begins with data */
         result = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0, 0));
     if (!result)

@@ -258,7 +258,8 @@ void net_on_gone(struct net_exchange *e, void (*gone)(void *argument), void *arg
 
 static void add_headers(const struct net_exchange *e, struct MHD_Response *response)
 {
-    (void)MHD_add_response_header(response, "Content-Type", e->type);
+    if (e->type)
+        (void)MHD_add_response_header(response, "Content-Type", e->type);
     (void)MHD_add_response_header(response, "Cache-Control", "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     (void)MHD_add_response_header(response, "x-request-id", e->id);
@@ -269,7 +270,7 @@ static void add_headers(const struct net_exchange *e, struct MHD_Response *respo
                                       "authorization, content-type, x-api-key");
         (void)MHD_add_response_header(response, "Vary", "Origin");
     }
-    if (e->server->draining)
+    if (e->server->draining && e->phase != PHASE_UPGRADE)
         (void)MHD_add_response_header(response, "Connection", "close");
     for (int i = 0; i < e->n_header; i++)
         (void)MHD_add_response_header(response, e->header[i].name, e->header[i].value);
@@ -278,14 +279,16 @@ static void add_headers(const struct net_exchange *e, struct MHD_Response *respo
 enum MHD_Result exchange_queue(struct net_exchange *e)
 {
     struct MHD_Response *response;
-    if (e->streamed)
+    if (e->phase == PHASE_UPGRADE)
+        response = MHD_create_response_for_upgrade(socket_upgraded, e);
+    else if (e->streamed)
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, e, NULL);
     else
         response = MHD_create_response_from_buffer(e->out.size, e->out.data, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
     add_headers(e, response);
-    if (!e->streamed)
+    if (!e->streamed && e->phase != PHASE_UPGRADE)
         e->sent_all = e->out.size;
     enum MHD_Result result = MHD_queue_response(e->connection, (unsigned)e->status, response);
     MHD_destroy_response(response);

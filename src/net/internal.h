@@ -26,11 +26,13 @@ struct link {
 };
 
 enum phase {
-    PHASE_HEAD,   /* the target is known, the headers are not */
-    PHASE_BODY,   /* bytes of the body come in */
-    PHASE_HANDLE, /* the handler runs and has not answered */
-    PHASE_ANSWER, /* a whole answer, or all of a stream that will come, is in `out` */
-    PHASE_STREAM, /* more of it may come */
+    PHASE_HEAD,    /* the target is known, the headers are not */
+    PHASE_BODY,    /* bytes of the body come in */
+    PHASE_HANDLE,  /* the handler runs and has not answered */
+    PHASE_ANSWER,  /* a whole answer, or all of a stream that will come, is in `out` */
+    PHASE_STREAM,  /* more of it may come */
+    PHASE_UPGRADE, /* 101 is on its way */
+    PHASE_SOCKET,  /* a WebSocket: net/socket.c moves its frames */
 };
 
 /* A request and its answer. Owned together by its connection and its handler: the last of them frees it. */
@@ -38,6 +40,7 @@ struct net_exchange {
     struct net_server *server;
     struct link *link;                 /* NULL once the connection has let go of it */
     struct MHD_Connection *connection; /* likewise */
+    void **state;                      /* libmicrohttpd's place for a pointer to this */
     int owners;
     enum phase phase;
     bool suspended; /* the connection waits for MHD_resume_connection */
@@ -62,9 +65,11 @@ struct net_exchange {
     } header[NET_REPLY_HEADERS];
     int n_header;
     struct buffer out;
-    size_t sent;      /* bytes of `out` that were taken */
-    size_t sent_all;  /* .. of the answer so far */
-    int64_t taken_at; /* when the last were */
+    size_t sent;               /* bytes of `out` that were taken */
+    size_t sent_all;           /* .. of the answer so far */
+    size_t received;           /* bytes of a WebSocket */
+    struct net_socket *socket; /* NULL: it is none */
+    int64_t taken_at;          /* when the last were */
 };
 
 struct pair {
@@ -84,6 +89,7 @@ struct net_server {
     uint64_t serials;
     int handlers;        /* threads in options.handle */
     int exchanges;       /* answers not yet out */
+    int sockets;         /* WebSockets */
     size_t bodies_bytes; /* held now */
     struct net_counts counts;
 };
@@ -104,10 +110,24 @@ enum MHD_Result exchange_queue(struct net_exchange *exchange);
 void exchange_gone(struct net_exchange *exchange);
 void exchange_wake(struct net_exchange *exchange); /* lets libmicrohttpd go on with it; the lock is held */
 
+/* server.c: the answer is out or never will be: logs it and lets go of it. */
+void exchange_end(struct net_exchange *exchange);
+
+/* socket.c. The lock is held but for socket_upgraded, a callback of libmicrohttpd, and socket_close, which ends what
+ * the handler has left. */
+void socket_upgraded(void *exchange, struct MHD_Connection *connection, void *state, const char *early, size_t n,
+                     MHD_socket fd, struct MHD_UpgradeResponseHandle *upgrade);
+void socket_ready(struct net_exchange *exchange, bool hung_up); /* it can be read or written, or the client left */
+void socket_tick(struct net_exchange *exchange, int64_t now);
+void socket_close(struct net_exchange *exchange);
+
 /* watch.c */
 goss_status watch_open(struct net_server *server, goss_error *error);
 void watch_close(struct net_server *server);
 void watch_link(struct net_server *server, struct link *link); /* a new connection; the lock is held */
+/* Calls socket_ready once when any of the events of epoll comes; 0: no more. fd is the link's, or under TLS another one
+ * that stands for it. */
+void watch_fd(struct link *link, int fd, uint32_t events);
 /* Sends a last status line on a connection that libmicrohttpd will not answer any more, and cuts it off. */
 void link_refuse(struct link *link, int status);
 

@@ -244,6 +244,8 @@ static void *handle(void *argument)
         net_reply_error(e, 500, "no_answer", "the server did not answer; this is a defect of it");
     if (e->phase == PHASE_STREAM)
         net_stream_end(e);
+    if (e->socket)
+        socket_close(e);
     pthread_mutex_lock(&server->lock);
     e->on_gone = NULL;
     server->handlers--;
@@ -289,6 +291,7 @@ enum MHD_Result request_step(void *argument, struct MHD_Connection *connection, 
     if (!e)
         return MHD_NO;
     pthread_mutex_lock(&e->server->lock);
+    e->state = state;
     enum phase phase = e->phase;
     pthread_mutex_unlock(&e->server->lock);
     switch (phase) {

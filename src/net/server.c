@@ -20,6 +20,7 @@ struct net_limits net_limits_default(void)
     return (struct net_limits){.connections = 1024,
                                .per_address = 64,
                                .requests = 256,
+                               .sockets = 64,
                                .line_bytes = 8 << 10,
                                .header_bytes = 8 << 10,
                                .headers_bytes = 32 << 10,
@@ -33,7 +34,8 @@ struct net_limits net_limits_default(void)
                                .body_ms = 120000,
                                .body_rate = 1024,
                                .stall_ms = 30000,
-                               .heartbeat_ms = 15000};
+                               .heartbeat_ms = 15000,
+                               .socket_ms = 3600000};
 }
 
 /* ---- connections ---- */
@@ -131,18 +133,10 @@ static void count(struct net_server *server, const struct net_exchange *e)
         server->counts.by_class[class]++;
 }
 
-/* libmicrohttpd is done with a request, however it ended. */
-static void request_completed(void *argument, struct MHD_Connection *connection, void **state,
-                              enum MHD_RequestTerminationCode how)
+void exchange_end(struct net_exchange *e)
 {
-    struct net_server *server = argument;
-    struct net_exchange *e = *state;
-    (void)connection;
-    if (!e)
-        return;
-    *state = NULL;
+    struct net_server *server = e->server;
     pthread_mutex_lock(&server->lock);
-    e->complete = how == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     struct net_access access = {.id = e->id,
                                 .peer = e->link->peer,
                                 .caller = e->request.caller.name,
@@ -150,7 +144,7 @@ static void request_completed(void *argument, struct MHD_Connection *connection,
                                 .path = e->request.path,
                                 .status = e->status,
                                 .complete = e->complete,
-                                .body_bytes = e->body.size,
+                                .body_bytes = e->body.size + e->received,
                                 .answer_bytes = e->sent_all,
                                 .seconds = (double)(clock_ms() - e->began) / 1000};
     count(server, e);
@@ -167,8 +161,22 @@ static void request_completed(void *argument, struct MHD_Connection *connection,
     exchange_gone(e); /* nobody hears the handler any more */
     server->exchanges--;
     (void)pthread_cond_broadcast(&server->changed);
+    (void)pthread_cond_broadcast(&e->changed);
     exchange_let_go(e);
     pthread_mutex_unlock(&server->lock);
+}
+
+/* libmicrohttpd is done with a request, however it ended. */
+static void request_completed(void *argument, struct MHD_Connection *connection, void **state,
+                              enum MHD_RequestTerminationCode how)
+{
+    struct net_exchange *e = *state;
+    (void)argument, (void)connection;
+    if (!e)
+        return;
+    *state = NULL;
+    e->complete = how == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    exchange_end(e);
 }
 
 /* ---- the server ---- */
@@ -188,7 +196,7 @@ static void __attribute__((format(printf, 2, 0))) no_log(void *argument, const c
 static goss_status start(struct net_server *server, goss_error *error)
 {
     const struct net_options *o = &server->options;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)o->certificate},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)o->tls_key},
@@ -242,6 +250,14 @@ goss_status net_server_open(struct net_server **out, const struct net_options *o
     return GOSS_OK;
 }
 
+/* Those that wait for their client see what has become of the server. */
+static void wake_handlers(struct net_server *server)
+{
+    for (struct link *link = server->links; link; link = link->next)
+        if (link->exchange)
+            (void)pthread_cond_broadcast(&link->exchange->changed);
+}
+
 bool net_server_drain(struct net_server *server, int milliseconds)
 {
     int64_t until = clock_ms() + milliseconds;
@@ -249,6 +265,7 @@ bool net_server_drain(struct net_server *server, int milliseconds)
     pthread_mutex_lock(&server->lock);
     bool first = !server->draining;
     server->draining = true;
+    wake_handlers(server);
     pthread_mutex_unlock(&server->lock);
     if (first && MHD_quiesce_daemon(server->daemon) >= 0)
         (void)shutdown(server->options.socket, SHUT_RDWR); /* who connects now is refused, not left waiting */
@@ -271,6 +288,7 @@ void net_server_close(struct net_server *server)
     for (struct link *link = server->links; link; link = link->next)
         if (link->exchange)
             exchange_gone(link->exchange);
+    wake_handlers(server);
     while (server->handlers > 0)
         pthread_cond_wait(&server->changed, &server->lock);
     for (struct link *link = server->links; link; link = link->next)

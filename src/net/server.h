@@ -24,20 +24,22 @@ struct net_limits {
     int connections;     /* at once; requests on more are answered 503 */
     int per_address;     /* .. of one peer that is not this machine: 429 */
     int requests;        /* that run at once: 503 */
+    int sockets;         /* WebSockets at once: 503 */
     int line_bytes;      /* method, target and version: 414 */
     int header_bytes;    /* one header: 431 */
     int headers_bytes;   /* all of them: 431 */
     int headers;         /* their number: 431 */
-    size_t body_bytes;   /* 413 */
+    size_t body_bytes;   /* 413; of a message of a WebSocket: 1009 */
     size_t bodies_bytes; /* of all requests together: 503 */
     size_t unsent_bytes; /* of one stream: its writer waits */
     int header_ms;       /* from connecting to the first complete head: 408 */
     int idle_ms;         /* between an answer and the next complete head: closed */
     int body_idle_ms;    /* without a byte of the body: 408 */
-    int body_ms;         /* for the whole body: 408 */
+    int body_ms;         /* for the whole body: 408; for a message of a WebSocket: 1008 */
     int body_rate;       /* bytes a second that a body must keep up after body_idle_ms: 408 */
     int stall_ms;        /* a reader that takes nothing of a full stream: cut off */
-    int heartbeat_ms;    /* after so long without a byte, a stream gets a heartbeat */
+    int heartbeat_ms;    /* after so long without a byte, a stream gets a heartbeat and a WebSocket a ping */
+    int socket_ms;       /* that a WebSocket stays open */
 };
 struct net_limits net_limits_default(void);
 

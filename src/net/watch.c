@@ -36,15 +36,32 @@ void watch_link(struct net_server *server, struct link *link)
         (void)eventfd_write(server->wake, 1);
 }
 
-static void left(struct net_server *server, uint64_t serial)
+void watch_fd(struct link *link, int fd, uint32_t events)
 {
-    for (struct link *link = server->links; link; link = link->next)
-        if (link->serial == serial) {
+    struct epoll_event event = {.events = events, .data.u64 = link->serial};
+    int epoll = link->server->epoll;
+    if (!events && fd != link->fd)
+        (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+    else if (epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) && errno == ENOENT)
+        (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Something has happened to a connection: its client has left, or a WebSocket can be read or written. */
+static void stirred(struct net_server *server, const struct epoll_event *event)
+{
+    const uint32_t over = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+    for (struct link *link = server->links; link; link = link->next) {
+        struct net_exchange *e = link->exchange;
+        if (link->serial != event->data.u64)
+            continue;
+        if (event->events & over)
             link->left = clock_ms();
-            if (link->exchange && link->exchange->phase >= PHASE_HANDLE)
-                exchange_gone(link->exchange);
-            return;
-        }
+        if (e && e->phase == PHASE_SOCKET && e->socket)
+            socket_ready(e, event->events & over);
+        else if (e && e->phase >= PHASE_HANDLE && link->left)
+            exchange_gone(e);
+        return;
+    }
 }
 
 /* The body keeps up the least rate after the first seconds, never pauses for long, and ends in time. */
@@ -80,7 +97,9 @@ static void check_clocks(struct net_server *server, int64_t now)
     for (struct link *link = server->links; link; link = link->next) {
         struct net_exchange *e = link->exchange;
         bool first = link->since >= 0 && link->moved < 0; /* nothing was answered on it yet */
-        if (e && e->phase >= PHASE_HANDLE) {
+        if (e && e->phase == PHASE_SOCKET && e->socket) {
+            socket_tick(e, now);
+        } else if (e && e->phase >= PHASE_HANDLE) {
             check_stream(e, limits, now);
         } else if (link->left && now - link->left > LEFT_MS) {
             link_refuse(link, 0); /* in the middle of a head libmicrohttpd does not always see that nothing follows */
@@ -113,7 +132,7 @@ static void *run(void *argument)
             if (event[i].data.u64 == WAKE_SERIAL)
                 (void)eventfd_read(server->wake, &count);
             else
-                left(server, event[i].data.u64);
+                stirred(server, &event[i]);
         }
         check_clocks(server, clock_ms());
     }

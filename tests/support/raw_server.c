@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "net/listen.h"
+#include "net/socket.h"
 #include "support/test.h"
 
 enum { ANSWER_BYTES = 1 << 25 };
@@ -56,6 +57,33 @@ static void stream(struct net_exchange *exchange)
         note(&raw.stream_failed);
 }
 
+/* Sends every message back. Some are orders instead. */
+static void echo(struct net_exchange *exchange)
+{
+    const void *text;
+    size_t size;
+    enum net_socket_event event = SOCKET_GONE;
+    if (!net_socket_begin(exchange))
+        return;
+    while ((event = net_socket_next(exchange, &text, &size)) == SOCKET_MESSAGE) {
+        goss_status status = GOSS_OK;
+        if (strcmp(text, "forever") == 0) {
+            while (!status)
+                status = net_socket_send(exchange, text, size, NULL);
+            note(&raw.stream_failed);
+        } else if (strcmp(text, "work") == 0) {
+            net_on_gone(exchange, gone, NULL);
+            note(&raw.working);
+            while (!net_gone(exchange))
+                (void)usleep(1000);
+        } else {
+            (void)net_socket_send(exchange, text, size, NULL);
+        }
+    }
+    if (event == SOCKET_EXPIRED)
+        (void)net_socket_send(exchange, "expired", 7, NULL);
+}
+
 static void handle(void *argument, struct net_exchange *exchange)
 {
     const struct net_request *request = net_request(exchange);
@@ -75,6 +103,8 @@ static void handle(void *argument, struct net_exchange *exchange)
         net_on_gone(exchange, gone, NULL);
         while (!net_gone(exchange))
             (void)usleep(1000);
+    } else if (strcmp(request->path, "/socket") == 0) {
+        echo(exchange);
     } else if (strcmp(request->path, "/wait") == 0) {
         net_on_gone(exchange, gone, NULL);
         while (!net_gone(exchange))
@@ -98,7 +128,7 @@ void raw_begin(void)
 {
     goss_error error;
     raw.port = 0;
-    raw.gone = raw.stream_failed = raw.handled = raw.logged = 0;
+    raw.gone = raw.stream_failed = raw.handled = raw.logged = raw.working = 0;
     raw.options.handle = handle;
     raw.options.log = log_access;
     assert_int_equal(net_listen("127.0.0.1", &raw.port, &raw.options.socket, &error), GOSS_OK);

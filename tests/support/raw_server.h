@@ -19,7 +19,7 @@ struct raw_server {
     int port;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int gone, stream_failed, handled, logged; /* counts */
+    int gone, stream_failed, handled, logged, working; /* counts */
     int last_status;
     char path[64]; /* of the last request */
 };
