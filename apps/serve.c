@@ -183,7 +183,8 @@ static goss_status close_doors(struct opening *o, goss_error *error)
     struct sandbox_rules rules = {.readable = readable,
                                   .n_readable = sizeof readable / sizeof *readable,
                                   .writable = writable,
-                                  .n_writable = o->store_folder ? 1 : 0};
+                                  .n_writable = o->store_folder ? 1 : 0,
+                                  .pairs_of_streams = o->certificate}; /* TLS hands a WebSocket on through one */
     return sandbox_enter(&rules, &o->serve->sandbox, error);
 }
 

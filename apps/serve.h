@@ -1,5 +1,6 @@
 /* What the files of `gossamer serve` share: serve.c opens and closes everything, serve_routes.c finds what a request is
- * for, serve_answer.c lets the model answer, serve_stored.c keeps responses, serve_metrics.c counts. */
+ * for, serve_answer.c lets the model answer, serve_socket.c over a WebSocket, serve_stored.c keeps responses,
+ * serve_metrics.c counts. */
 #ifndef APPS_SERVE_H
 #define APPS_SERVE_H
 
@@ -7,6 +8,7 @@
 
 #include "agent/service.h"
 #include "api/answer.h"
+#include "api/held.h"
 #include "api/models.h"
 #include "api/recall.h"
 #include "base/sandbox.h"
@@ -40,12 +42,19 @@ void serve_handle(void *serve, struct net_exchange *exchange);
 
 /* serve_answer.c */
 void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire);
+/* The same for a message of a WebSocket, which remembers `held`. */
+void serve_answer_message(struct serve *serve, struct net_exchange *exchange, struct api_held *held, const void *text,
+                          size_t size);
+void serve_refuse_message(struct net_exchange *exchange, struct api_error *error);
 void serve_count_tokens(struct serve *serve, struct net_exchange *exchange);
 /* The settings of a request: whose it is, and a seed of its own. */
 struct api_settings serve_settings(const struct serve *serve, const struct net_exchange *exchange);
 void serve_refuse(struct net_exchange *exchange, enum api_wire wire, struct api_error *error);
 /* Ends the answer with that id if it is being made; the lock is held. */
 void serve_cancel_job(struct serve *serve, uint64_t owner, const char *id);
+
+/* serve_socket.c: GET /v1/responses as a WebSocket. */
+void serve_socket(struct serve *serve, struct net_exchange *exchange, const char *id);
 
 /* serve_stored.c: /v1/responses/ID and below. */
 void serve_stored_get(struct serve *serve, struct net_exchange *exchange, const char *id);

@@ -9,15 +9,19 @@
 #include "api/completions.h"
 #include "api/messages.h"
 #include "api/responses.h"
+#include "net/socket.h"
 #include "serve.h"
 
-enum { OUT_LIMIT = 1 << 28, MOST_TURNS = API_MAX_CHOICES * API_MAX_PROMPTS };
+enum { OUT_LIMIT = 1 << 28, MOST_TURNS = API_MAX_CHOICES * API_MAX_PROMPTS, KEY_BYTES = 16 };
 static const char heartbeat[] = ": still here\n\n";
 
 /* An answer that is being made. */
 struct job {
     struct serve *serve;
     struct net_exchange *exchange;
+    const void *body;
+    size_t body_size;
+    char key[2 * KEY_BYTES + 1];
     bool attached; /* the client still waits; a background job goes on without it */
     struct api_settings settings;
     struct api_request request;
@@ -42,6 +46,15 @@ void serve_refuse(struct net_exchange *exchange, enum api_wire wire, struct api_
     buffer_free(&out);
 }
 
+void serve_refuse_message(struct net_exchange *exchange, struct api_error *error)
+{
+    struct buffer out;
+    buffer_init(&out, OUT_LIMIT);
+    if (responses_write_fault(error, &out, NULL) == GOSS_OK)
+        (void)net_socket_send(exchange, out.data, out.size, NULL);
+    buffer_free(&out);
+}
+
 struct api_settings serve_settings(const struct serve *serve, const struct net_exchange *exchange)
 {
     struct api_settings settings = serve->settings;
@@ -53,24 +66,17 @@ struct api_settings serve_settings(const struct serve *serve, const struct net_e
     return settings;
 }
 
-/* The part of the exchange's id that is letters and digits. */
-static const char *key_of(const struct net_exchange *exchange)
-{
-    const char *id = net_request(exchange)->id;
-    return id + strlen("req_");
-}
-
 /* ---- from a body to turns ---- */
 
 static goss_status read_request(struct job *job, enum api_wire wire, struct api_error *error)
 {
-    const struct net_request *r = net_request(job->exchange);
+    struct api_request *request = &job->request;
+    const struct api_settings *settings = &job->settings;
     switch (wire) {
-    case API_RESPONSES:
-        return responses_read(&job->request, &job->settings, key_of(job->exchange), r->body, r->body_size, error);
-    case API_COMPLETIONS: return completions_read(&job->request, &job->settings, r->body, r->body_size, error);
-    case API_CHAT: return chat_read(&job->request, &job->settings, r->body, r->body_size, error);
-    default: return messages_read(&job->request, &job->settings, false, r->body, r->body_size, error);
+    case API_RESPONSES: return responses_read(request, settings, job->key, job->body, job->body_size, error);
+    case API_COMPLETIONS: return completions_read(request, settings, job->body, job->body_size, error);
+    case API_CHAT: return chat_read(request, settings, job->body, job->body_size, error);
+    default: return messages_read(request, settings, false, job->body, job->body_size, error);
     }
 }
 
@@ -94,7 +100,8 @@ static void refuse_place(struct job *job, enum service_place place, struct api_e
     if (place == PLACE_TAKEN)
         return;
     (void)snprintf(seconds, sizeof seconds, "%d", service_retry_after(job->serve->service));
-    net_reply_header(job->exchange, "Retry-After", seconds);
+    if (!job->settings.held)
+        net_reply_header(job->exchange, "Retry-After", seconds);
     error->http = place == PLACE_OWNER_FULL ? 429 : 503;
     error->code = place == PLACE_OWNER_FULL ? "rate_limit_exceeded" : "overloaded";
 }
@@ -221,6 +228,18 @@ static bool is_stored(const struct job *job)
     return job->request.wire == API_RESPONSES && job->request.store && job->serve->store;
 }
 
+/* A WebSocket remembers what is not stored. A continuation that failed takes with it what it was to continue; if memory
+ * runs out the same, for the client sends everything when it hears that nothing is there. */
+static void hold(struct job *job)
+{
+    struct api_held *held = job->settings.held;
+    bool complete = job->answer.status == ANSWER_COMPLETED || job->answer.status == ANSWER_INCOMPLETE;
+    if (complete && !is_stored(job))
+        (void)held_put(held, &job->answer, &job->request.conversation, NULL);
+    else if (!complete && held_is(held, job->request.previous))
+        held_forget(held);
+}
+
 /* Before the client hears that the answer is complete, since it may continue it at once. */
 static void keep(struct job *job)
 {
@@ -233,13 +252,29 @@ static void keep(struct job *job)
     enum store_state state = job->answer.status == ANSWER_CANCELLED ? STORE_CANCELLED : STORE_DONE;
     if (is_stored(job) && put(job, state, &error))
         (void)fprintf(stderr, "gossamer serve: %s was not stored: %s\n", job->id, error.text);
+    if (job->settings.held)
+        hold(job);
 }
 
 /* ---- from events to bytes ---- */
 
+/* Each line is a message. */
+static goss_status send_lines(struct net_exchange *exchange, const struct buffer *lines)
+{
+    const char *line = (const char *)lines->data, *end;
+    goss_status status = GOSS_OK;
+    for (; !status && (end = strchr(line, '\n')); line = end + 1)
+        status = net_socket_send(exchange, line, (size_t)(end - line), NULL);
+    return status;
+}
+
 static void send_out(struct job *job)
 {
-    if (job->attached && job->out.size > 0 && net_stream_write(job->exchange, job->out.data, job->out.size, NULL))
+    goss_status status = GOSS_OK;
+    if (job->attached && job->out.size > 0)
+        status = job->settings.held ? send_lines(job->exchange, &job->out)
+                                    : net_stream_write(job->exchange, job->out.data, job->out.size, NULL);
+    if (status)
         cancel_turns(job); /* nobody reads it; its end is still waited for */
     buffer_clear(&job->out);
 }
@@ -290,15 +325,16 @@ static void tell_seed(struct job *job)
 static void run(struct job *job)
 {
     goss_error error;
-    bool background = job->request.background;
-    tell_seed(job);
+    bool background = job->request.background, socket = job->settings.held;
+    if (!socket)
+        tell_seed(job);
     if (background) {
         reply_object(job);
         job->attached = false;
     } else {
         net_on_gone(job->exchange, cancel_turns, job);
     }
-    if (job->request.stream && job->attached)
+    if (job->request.stream && job->attached && !socket)
         net_stream_begin(job->exchange, "text/event-stream", heartbeat);
     goss_status status = take_events(job, &error);
     if (!background)
@@ -306,7 +342,7 @@ static void run(struct job *job)
     keep(job);
     if (background)
         return;
-    if (status)
+    if (status && !socket)
         net_reply_error(job->exchange, 500, "out_of_memory", "%s", error.text);
     else if (job->request.stream)
         send_out(job);
@@ -314,36 +350,23 @@ static void run(struct job *job)
         reply_object(job);
 }
 
-void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
+static struct job *open_job(struct serve *serve, struct net_exchange *exchange, const void *body, size_t size)
 {
     struct job *job = calloc(1, sizeof *job);
-    struct api_error error = {0};
-    if (!job) {
-        net_reply_error(exchange, 503, "out_of_memory", "out of memory");
-        return;
-    }
+    if (!job)
+        return NULL;
     job->serve = serve;
     job->exchange = exchange;
+    job->body = body;
+    job->body_size = size;
     job->attached = true;
     job->settings = serve_settings(serve, exchange);
     buffer_init(&job->out, OUT_LIMIT);
-    struct answer_identity identity = {key_of(exchange), time(NULL)};
-    goss_status status = read_request(job, wire, &error);
-    if (!status)
-        status = assemble(job, &error);
-    if (!status)
-        status = answer_open(&job->answer, &job->request, serve->session.tokenizer, &identity, &error.base);
-    if (!status)
-        status = submit(job, &error);
-    if (!status) {
-        list_job(job);
-        if (job->request.background && is_stored(job))
-            status = put(job, STORE_RUNNING, &error.base);
-    }
-    if (status)
-        serve_refuse(exchange, wire, &error);
-    else
-        run(job);
+    return job;
+}
+
+static void close_job(struct job *job)
+{
     unlist_job(job);
     for (int i = 0; i < job->n_ticket; i++)
         ticket_close(job->ticket[i]);
@@ -355,6 +378,62 @@ void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_w
     api_request_close(&job->request);
     buffer_free(&job->out);
     free(job);
+}
+
+/* Reads the body, answers it or says why not. */
+static void do_job(struct job *job, enum api_wire wire)
+{
+    struct api_error error = {0};
+    struct answer_identity identity = {job->key, time(NULL)};
+    goss_status status = read_request(job, wire, &error);
+    if (!status)
+        status = assemble(job, &error);
+    if (!status)
+        status = answer_open(&job->answer, &job->request, job->serve->session.tokenizer, &identity, &error.base);
+    if (!status)
+        status = submit(job, &error);
+    if (!status) {
+        list_job(job);
+        if (job->request.background && is_stored(job))
+            status = put(job, STORE_RUNNING, &error.base);
+    }
+    if (!status)
+        run(job);
+    else if (job->settings.held)
+        serve_refuse_message(job->exchange, &error);
+    else
+        serve_refuse(job->exchange, wire, &error);
+}
+
+void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
+{
+    const struct net_request *r = net_request(exchange);
+    struct job *job = open_job(serve, exchange, r->body, r->body_size);
+    if (!job) {
+        net_reply_error(exchange, 503, "out_of_memory", "out of memory");
+        return;
+    }
+    (void)snprintf(job->key, sizeof job->key, "%s", r->id + strlen("req_"));
+    do_job(job, wire);
+    close_job(job);
+}
+
+void serve_answer_message(struct serve *serve, struct net_exchange *exchange, struct api_held *held, const void *text,
+                          size_t size)
+{
+    uint8_t key[KEY_BYTES];
+    struct api_error error = {.base = {.status = GOSS_E_MEMORY, .text = "out of memory"}};
+    struct job *job = open_job(serve, exchange, text, size);
+    if (!job || getrandom(key, sizeof key, 0) != sizeof key) {
+        serve_refuse_message(exchange, &error);
+    } else {
+        for (int i = 0; i < KEY_BYTES; i++)
+            (void)snprintf(job->key + 2 * i, 3, "%02x", key[i]);
+        job->settings.held = held;
+        do_job(job, API_RESPONSES);
+    }
+    if (job)
+        close_job(job);
 }
 
 void serve_count_tokens(struct serve *serve, struct net_exchange *exchange)

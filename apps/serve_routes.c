@@ -124,6 +124,7 @@ static const struct route {
     {"GET", "/metrics", metrics},
     {"GET", "/v1/models", models},
     {"GET", "/v1/models/*", model},
+    {"GET", "/v1/responses", serve_socket},
     {"POST", "/v1/responses", responses},
     {"GET", "/v1/responses/*", serve_stored_get},
     {"DELETE", "/v1/responses/*", serve_stored_delete},

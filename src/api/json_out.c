@@ -61,10 +61,17 @@ void json_out_text(struct json_out *json, const char *key, const char *text)
 void json_out_raw(struct json_out *json, const char *key, const char *text, size_t size)
 {
     begin(json, key);
-    if (text)
-        put(json, text, size);
-    else
+    if (!text) {
         put(json, "null", 4);
+        return;
+    }
+    for (size_t done = 0, n; done < size; done += n) {
+        bool blank = text[done] == '\n' || text[done] == '\r';
+        n = 1;
+        while (!blank && done + n < size && text[done + n] != '\n' && text[done + n] != '\r')
+            n++;
+        put(json, blank ? " " : text + done, n);
+    }
 }
 
 void json_out_null(struct json_out *json, const char *key)
@@ -104,6 +111,16 @@ void sse_begin(struct json_out *json, const char *name)
         put(json, "\n", 1);
     }
     put(json, "data: ", 6);
+}
+
+void line_begin(struct json_out *json)
+{
+    json->comma = false;
+}
+
+void line_end(struct json_out *json)
+{
+    put(json, "\n", 1);
 }
 
 void sse_end(struct json_out *json)

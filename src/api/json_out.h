@@ -22,12 +22,15 @@ void json_out_integer(struct json_out *json, const char *key, long long value);
 void json_out_number(struct json_out *json, const char *key, double value); /* finite; shortest digits that read back */
 void json_out_bool(struct json_out *json, const char *key, bool value);
 void json_out_null(struct json_out *json, const char *key);
-/* JSON text as it is; NULL becomes null. */
+/* JSON text as it is, but on one line: what breaks lines in it stands between values. NULL becomes null. */
 void json_out_raw(struct json_out *json, const char *key, const char *text, size_t size);
 
 /* One server-sent event around JSON that contains no newline: sse_begin writes "event: NAME\ndata: ", sse_end the blank
  * line. name may be NULL. */
 void sse_begin(struct json_out *json, const char *name);
 void sse_end(struct json_out *json);
+/* The same on a line of its own. */
+void line_begin(struct json_out *json);
+void line_end(struct json_out *json);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/fields.h"
+#include "api/held.h"
 #include "api/recall.h"
 #include "harmony/message_json.h"
 #include "store/store.h"
@@ -75,23 +76,46 @@ static goss_status read_stored(struct past *past, const struct buffer *text, con
     return status;
 }
 
-static goss_status read_chain(struct past *past, struct store *store)
+/* Appends the chain that the request continues: what its WebSocket remembers, or what is stored. What continues an
+ * answer that is not stored cannot be stored either. */
+static goss_status find_chain(struct past *past, struct store *store, struct buffer *text)
 {
-    const struct api_request *request = past->request;
-    if (!request->previous)
-        return GOSS_OK;
+    struct api_request *request = past->request;
+    const struct api_held *held = request->settings->held;
+    if (held && held_is(held, request->previous)) {
+        request->store = false;
+        return buffer_append(text, held->chain.data, held->chain.size, &past->error->base);
+    }
     if (!store)
         return api_refuse(past->error, 400, "previous_response_not_found", "previous_response_id",
                           "previous_response_id: this server stores no responses");
-    struct buffer text;
-    buffer_init(&text, 2 * (size_t)STORE_CHAIN_BYTES);
-    goss_status status = store_chain(store, request->settings->owner, request->previous, &text, &past->error->base);
+    goss_status status = store_chain(store, request->settings->owner, request->previous, text, &past->error->base);
     if (status == GOSS_E_ARGUMENT) {
         past->error->http = 400;
         past->error->code = "previous_response_not_found";
         memcpy(past->error->param, "previous_response_id", sizeof "previous_response_id");
     }
+    return status;
+}
+
+static goss_status keep_past(struct past *past, const struct buffer *text)
+{
+    struct api_request *request = past->request;
+    request->past = arena_copy(&request->arena, (const char *)text->data, text->size);
+    request->n_past = request->past ? text->size : 0;
+    return request->past ? GOSS_OK : error_memory(&past->error->base, text->size, "what a response continues");
+}
+
+static goss_status read_chain(struct past *past, struct store *store)
+{
+    const struct api_request *request = past->request;
+    struct buffer text;
+    if (!request->previous)
+        return GOSS_OK;
+    buffer_init(&text, 2 * (size_t)STORE_CHAIN_BYTES);
+    goss_status status = find_chain(past, store, &text);
     status = status ? status : read_stored(past, &text, &past->chain);
+    status = status || !request->settings->held ? status : keep_past(past, &text);
     buffer_free(&text);
     for (const struct json_node *turn = past->chain ? past->chain->child : NULL; turn && !status; turn = turn->next)
         status = conversation_from_json(&past->messages, json_tree_get(turn, "messages"), "a stored response", NULL,
@@ -274,6 +298,9 @@ goss_status api_request_assemble(struct api_request *request, struct store *stor
     goss_status status = request->wire == API_COMPLETIONS ? GOSS_OK : assemble(&past, store, recall);
     conversation_free(&past.messages);
     arena_free(&past.arena);
+    struct api_held *held = request->settings ? request->settings->held : NULL;
+    if (status && held && held_is(held, request->previous))
+        held_forget(held);
     if (status)
         api_error_settle(error);
     return status;

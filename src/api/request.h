@@ -17,6 +17,7 @@
 
 struct store;
 struct recall;
+struct api_held;
 
 enum {
     API_MAX_TOOLS = 128,
@@ -39,6 +40,9 @@ struct api_settings {
     /* Names the reasoning events as the Open Responses specification does ("response.reasoning.delta") instead of as
      * the official SDKs know them ("response.reasoning_text.delta"). */
     bool open_responses;
+    /* What the WebSocket that the request came over remembers; NULL: it came by HTTP. Events of a WebSocket are one
+     * JSON text a line. */
+    struct api_held *held;
 };
 
 struct api_tool {
@@ -87,6 +91,8 @@ struct api_request {
     struct api_reference *reference; /* [n_reference] in order of `message` */
     size_t n_reference;
     const char *previous; /* previous_response_id, or NULL */
+    const char *past;     /* [n_past] over a WebSocket: the chain that `previous` ends, as in struct api_held */
+    size_t n_past;
 
     /* API_COMPLETIONS instead: texts, or ids as they are, one answer (times n) for each. */
     struct api_prompt {

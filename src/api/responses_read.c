@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/base64.h"
+#include "api/held.h"
 #include "api/json_out.h"
 #include "api/read.h"
 #include "api/responses.h"
@@ -391,7 +392,7 @@ static void read_options(struct reader *reader)
     (void)field_integer(f, body, "max_tool_calls", 1, INT32_MAX, 1);
     (void)field_string(f, body, "model");
     request->parallel = field_bool(f, body, "parallel_tool_calls", true);
-    request->stream = field_bool(f, body, "stream", false);
+    request->stream = request->settings->held || field_bool(f, body, "stream", false);
     request->background = field_bool(f, body, "background", false);
     request->store = field_bool(f, body, "store", true);
     request->previous = field_string(f, body, "previous_response_id");
@@ -406,11 +407,35 @@ static void read_options(struct reader *reader)
     refuse_missing(reader);
 }
 
+/* A message of a WebSocket is the body of a request with a type, and without what says how to answer over HTTP. */
+static void read_message_type(struct reader *reader)
+{
+    static const char *const of_http[] = {"stream", "stream_options", "background"};
+    struct fields *f = &reader->fields;
+    const struct json_node *type = field(reader->body, "type");
+    if (!node_says(type, "response.create"))
+        field_refuse(f, type ? type : reader->body, "unsupported_event", "needs the type response.create");
+    for (size_t i = 0; i < sizeof of_http / sizeof *of_http; i++)
+        if (field(reader->body, of_http[i]))
+            field_refuse(f, field(reader->body, of_http[i]), "invalid_value", "has no place in a WebSocket's message");
+}
+
+/* A continuation that fails takes with it what it was to continue. */
+static void forget_held(const struct reader *reader)
+{
+    struct api_held *held = reader->request->settings ? reader->request->settings->held : NULL;
+    const struct json_node *previous = reader->body ? field(reader->body, "previous_response_id") : NULL;
+    if (held && reader->fields.status && json_tree_is(previous, JSON_TREE_STRING) && held_is(held, previous->text))
+        held_forget(held);
+}
+
 goss_status responses_read(struct api_request *request, const struct api_settings *settings, const char *key,
                            const void *body, size_t size, struct api_error *error)
 {
     struct reader reader;
     read_begin(&reader, request, API_RESPONSES, settings, body, size, error);
+    if (reader.fields.status == GOSS_OK && settings->held)
+        read_message_type(&reader);
     if (reader.fields.status == GOSS_OK)
         read_options(&reader);
     if (reader.fields.status == GOSS_OK)
@@ -420,5 +445,6 @@ goss_status responses_read(struct api_request *request, const struct api_setting
     if (reader.fields.status == GOSS_OK)
         read_input(&reader);
     keep_items(&reader, key);
+    forget_held(&reader);
     return read_end(&reader, field_string(&reader.fields, reader.body, "instructions"));
 }

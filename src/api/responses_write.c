@@ -294,23 +294,29 @@ void responses_object(const struct answer *answer, struct json_out *json)
 
 static void begin_event(struct answer *answer, const char *type, struct json_out *json)
 {
-    sse_begin(json, type);
+    if (answer->request->settings->held)
+        line_begin(json);
+    else
+        sse_begin(json, type);
     json_out_open(json, NULL, '{');
     json_out_text(json, "type", type);
     json_out_integer(json, "sequence_number", (long long)answer->sequence++);
 }
 
-static void end_event(struct json_out *json)
+static void end_event(const struct answer *answer, struct json_out *json)
 {
     json_out_close(json, '}');
-    sse_end(json);
+    if (answer->request->settings->held)
+        line_end(json);
+    else
+        sse_end(json);
 }
 
 static void response_event(struct answer *answer, const char *type, struct json_out *json)
 {
     begin_event(answer, type, json);
     write_response(answer, "response", json);
-    end_event(json);
+    end_event(answer, json);
 }
 
 static void item_event(struct answer *answer, const struct answer_change *change, const char *type,
@@ -319,7 +325,7 @@ static void item_event(struct answer *answer, const struct answer_change *change
     begin_event(answer, type, json);
     json_out_integer(json, "output_index", (long long)change->item);
     write_item(answer, change, "item", json);
-    end_event(json);
+    end_event(answer, json);
 }
 
 /* An event about the text of an item, up to its own members. */
@@ -340,7 +346,7 @@ static void part_event(struct answer *answer, const struct answer_change *change
 {
     begin_text_event(answer, change, type, json);
     write_part(answer, change, whole, "part", json);
-    end_event(json);
+    end_event(answer, json);
 }
 
 static const char *text_event(const struct answer *answer, const struct answer_item *item, bool delta)
@@ -366,7 +372,7 @@ static void delta_event(struct answer *answer, const struct answer_change *chang
     json_out_bytes(json, "delta", text, size);
     if (item->part == TURN_FINAL || item->part == TURN_PREAMBLE)
         write_logprobs(answer, choice, change->token, change->n_token, json);
-    end_event(json);
+    end_event(answer, json);
 }
 
 /* The string of a custom tool is only known when its call is complete: it comes as one delta. */
@@ -393,7 +399,7 @@ static void item_ends(struct answer *answer, const struct answer_change *change,
     json_out_bytes(json, custom ? "input" : call ? "arguments" : "text", size ? text : "", size);
     if (item->part == TURN_FINAL || item->part == TURN_PREAMBLE)
         write_logprobs(answer, choice, item->token, item->n_token, json);
-    end_event(json);
+    end_event(answer, json);
     free(owned);
     if (!call)
         part_event(answer, change, "response.content_part.done", true, json);
@@ -425,6 +431,23 @@ void responses_stream(struct answer *answer, const struct answer_change *change,
     case CHOICE_ENDS: break;
     case ANSWER_ENDS: answer_ends(answer, json); break;
     }
+}
+
+goss_status responses_write_fault(struct api_error *error, struct buffer *out, goss_error *fault)
+{
+    struct json_out json = {.out = out, .error = fault};
+    api_error_settle(error);
+    json_out_open(&json, NULL, '{');
+    json_out_text(&json, "type", "error");
+    json_out_integer(&json, "status", error->http);
+    json_out_open(&json, "error", '{');
+    json_out_text(&json, "type", error->http < 500 ? "invalid_request_error" : "server_error");
+    json_out_text(&json, "code", error->code ? error->code : error->http < 500 ? "invalid_request" : "server_error");
+    json_out_text(&json, "message", error->base.text);
+    json_out_text(&json, "param", *error->param ? error->param : NULL);
+    json_out_close(&json, '}');
+    json_out_close(&json, '}');
+    return json.status;
 }
 
 /* ---- stored responses ---- */

@@ -180,12 +180,6 @@ static int refuse_some_arguments(scmp_filter_ctx filter)
     int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (!result) /* threads only */
         result = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-    if (!result) /* only a pair of local streams, which lead nowhere else: TLS and WebSockets meet in one */
-        result = seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
-    for (uint64_t type = 0; !result && type <= SOCKET_TYPES; type++)
-        if (type != SOCK_STREAM)
-            result =
-                seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPES, type));
     if (!result) /* to an address: a datagram, or a connection that begins with data */
         result = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0, 0));
     if (!result)
@@ -199,7 +193,21 @@ static int refuse_some_arguments(scmp_filter_ctx filter)
     return result;
 }
 
-static goss_status refuse_calls(goss_error *error)
+/* All of them, or all but pairs of local streams, which lead nowhere else. */
+static int refuse_pairs(scmp_filter_ctx filter, bool but_streams)
+{
+    const uint32_t no = SCMP_ACT_ERRNO(EPERM);
+    if (!but_streams)
+        return seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 0);
+    int result = seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+    for (uint64_t type = 0; !result && type <= SOCKET_TYPES; type++)
+        if (type != SOCK_STREAM)
+            result =
+                seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPES, type));
+    return result;
+}
+
+static goss_status refuse_calls(bool pairs_of_streams, goss_error *error)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (!filter)
@@ -213,6 +221,8 @@ static goss_status refuse_calls(goss_error *error)
             result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
     if (!result)
         result = refuse_some_arguments(filter);
+    if (!result)
+        result = refuse_pairs(filter, pairs_of_streams);
     if (!result)
         result = seccomp_load(filter);
     seccomp_release(filter);
@@ -260,6 +270,6 @@ goss_status sandbox_enter(const struct sandbox_rules *rules, struct sandbox_repo
     if (!status && report->landlock)
         status = confine_files(rules, report->landlock, error);
     if (!status && report->calls)
-        status = refuse_calls(error);
+        status = refuse_calls(rules->pairs_of_streams, error);
     return status;
 }

@@ -22,6 +22,7 @@ struct sandbox_rules {
     size_t n_readable;
     const char *const *writable; /* [n_writable] folders in which files may be made, changed and removed */
     size_t n_writable;
+    bool pairs_of_streams; /* socketpair for local streams is needed; refused otherwise */
 };
 
 struct sandbox_report {

@@ -226,6 +226,23 @@ static void A4_every_stream_ends_with_exactly_one_terminal_event(void **state)
     }
 }
 
+/* An event ends with a line: one inside it would cut it off. */
+static void A4_events_are_whole_however_the_body_was_printed(void **state)
+{
+    (void)state;
+    struct wire_run run =
+        opened(API_RESPONSES,
+               "{\"input\":\"x\",\"metadata\":{\n  \"a\":\r\n  \"b\"\n},\n\"text\":{\"format\":{\"type\":"
+               "\"json_schema\",\"name\":\"n\",\"schema\":{\n\"type\":\n\"string\"}}}}",
+               "<|channel|>final<|message|>\"s\"<|return|>");
+    succeeds(&run);
+    has(&run.stream, "\"metadata\":{   \"a\":    \"b\" }");
+    for (const char *at = text_of(&run.stream); *at; at = strchr(at, '\n') + 1)
+        if (*at != '\n' && strncmp(at, "event: ", 7) != 0 && strncmp(at, "data: {", 7) != 0)
+            fail_msg("a line of the stream is '%.80s'", at);
+    wire_close(&run);
+}
+
 /* The response inside the terminal event is the object, byte for byte. */
 static void A5_a_stream_and_an_object_are_the_same(void **state)
 {
@@ -665,6 +682,7 @@ int main(void)
         cmocka_unit_test(A3_previous_response_id_keeps_calls_and_outputs),
         cmocka_unit_test(A3_an_item_of_a_stored_response_is_found_by_its_id),
         cmocka_unit_test(A4_every_stream_ends_with_exactly_one_terminal_event),
+        cmocka_unit_test(A4_events_are_whole_however_the_body_was_printed),
         cmocka_unit_test(A5_a_stream_and_an_object_are_the_same),
         cmocka_unit_test(A5_streamed_calls_come_whole_and_in_no_other_channel),
         cmocka_unit_test(A7_refusals_have_a_status_a_field_and_a_code),

@@ -6,6 +6,7 @@
 #include "agent/turn.h"
 #include "api/chat.h"
 #include "api/completions.h"
+#include "api/held.h"
 #include "api/messages.h"
 #include "api/responses.h"
 #include "support/fake_backend.h"
@@ -161,6 +162,8 @@ static void answer_request(struct wire_run *run, struct api_request *request)
                 recall_keep(run->recall, run->settings.owner, stage.conversation);
             if (run->store && run->wire == API_RESPONSES && request->store)
                 store_answer(run, request, &answer, stage.conversation);
+            else if (run->settings.held)
+                assert_int_equal(held_put(run->settings.held, &answer, stage.conversation, NULL), GOSS_OK);
         }
         close_stage(&stage);
     }
