@@ -207,13 +207,16 @@ void read_effort(struct reader *reader)
 
 /* ---- the form of the answer ---- */
 
-static size_t depth_below(const struct json_node *root)
+/* Objects and lists inside each other, the root with them. */
+static size_t depth_of(const struct json_node *root)
 {
-    size_t depth = 1, most = 1;
+    size_t depth = 0, most = 0; /* depth: above node */
     for (const struct json_node *node = root;;) {
+        bool holds = node->kind == JSON_TREE_OBJECT || node->kind == JSON_TREE_ARRAY;
+        most = holds && depth + 1 > most ? depth + 1 : most;
         if (node->child) {
             node = node->child;
-            most = ++depth > most ? depth : most;
+            depth++;
             continue;
         }
         for (; node != root && !node->next; node = node->parent)
@@ -234,7 +237,7 @@ static const char *schema_source(struct reader *reader, const struct json_node *
     else if (schema->source_size > API_SCHEMA_BYTES)
         field_refuse(&reader->fields, schema, "invalid_value", "has %zu bytes; at most %d are allowed",
                      schema->source_size, API_SCHEMA_BYTES);
-    else if (depth_below(schema) > API_SCHEMA_DEPTH)
+    else if (depth_of(schema) > API_SCHEMA_DEPTH)
         field_refuse(&reader->fields, schema, "invalid_value", "is nested more than %d deep", API_SCHEMA_DEPTH);
     return reader->fields.status ? NULL : node_source(&reader->fields, schema);
 }

@@ -45,6 +45,7 @@ class Server:
         first = self.process.stdout.readline().decode()
         assert " at http" in first, f"no address: {first} {self.errors()}"
         self.port = int(first.split("/v1")[0].rsplit(":", 1)[1])
+        self.headers = {}  # of get() and metric()
         self.greeting = first + "".join(self.process.stdout.readline().decode() for _ in range(3))
 
     def errors(self):
@@ -69,7 +70,7 @@ class Server:
         return answer
 
     def get(self, path):
-        status, _, answer = self.ask("GET", path)
+        status, _, answer = self.ask("GET", path, headers=self.headers)
         assert status == 200, f"{path}: {status} {answer}"
         return answer
 
@@ -111,11 +112,12 @@ class Reader:
     """A request whose answer is read as it comes, in a thread of its own. self.text is what came so far, head and all, a
     character for each byte."""
 
-    def __init__(self, server, path, body, read=True):
+    def __init__(self, server, path, body, headers=None, read=True):
         self.text, self.socket = "", socket.create_connection(("127.0.0.1", server.port), timeout=60)
         data = json.dumps(body).encode()
-        self.socket.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-                            % (path.encode(), len(data), data))
+        head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self.socket.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(data)}\r\n"
+                            f"{head}\r\n".encode() + data)
         self.thread = threading.Thread(target=self.take, daemon=True)
         if read:
             self.thread.start()
