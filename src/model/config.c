@@ -54,11 +54,22 @@ static double double_at(const struct model_config *c, int i)
     return value;
 }
 
+void model_config_limits(const struct model_config *c, const int *field, int *least, int *most)
+{
+    size_t offset = (size_t)((const char *)field - (const char *)c);
+    *least = *most = 0;
+    for (int i = 0; i < INTEGERS; i++)
+        if (integers[i].offset == offset) {
+            *least = integers[i].least;
+            *most = integers[i].most;
+        }
+}
+
 static goss_status multiple_of(const char *file, const char *what, int value, int unit, goss_error *error)
 {
     if (value % unit == 0)
         return GOSS_OK;
-    return error_set(error, GOSS_E_UNSUPPORTED, "%s: %s is %d, not a multiple of %d", file, what, value, unit);
+    return error_set(error, GOSS_E_UNSUPPORTED, "%s: the %s is %d, not a multiple of %d", file, what, value, unit);
 }
 
 static goss_status check_rope(const struct model_config *c, const char *file, goss_error *error)
@@ -86,15 +97,15 @@ goss_status model_config_check(const struct model_config *c, const char *file, g
             return error_set(error, GOSS_E_LIMIT, "%s: %s is %d, not within %d..%d", file, integers[i].name,
                              integer_at(c, i), integers[i].least, integers[i].most);
     if (c->n_head % c->n_kv_head)
-        return error_set(error, GOSS_E_UNSUPPORTED, "%s: n_head is %d, not a multiple of n_kv_head, %d", file,
-                         c->n_head, c->n_kv_head);
+        return error_set(error, GOSS_E_UNSUPPORTED, "%s: %d attention heads, not a multiple of %d key-value heads",
+                         file, c->n_head, c->n_kv_head);
     if (c->n_active > c->n_expert)
         return error_set(error, GOSS_E_FORMAT, "%s: %d experts per token of %d", file, c->n_active, c->n_expert);
-    status = multiple_of(file, "d_model", c->d_model, 32, error);
+    status = multiple_of(file, "hidden size", c->d_model, 32, error);
     if (status == GOSS_OK)
-        status = multiple_of(file, "d_ff", c->d_ff, 32, error);
+        status = multiple_of(file, "intermediate size", c->d_ff, 32, error);
     if (status == GOSS_OK)
-        status = multiple_of(file, "head_dim", c->head_dim, 32, error);
+        status = multiple_of(file, "size of a head", c->head_dim, 32, error);
     if (status)
         return status;
     if (!(c->rms_eps > 0 && c->rms_eps < 1))

@@ -33,6 +33,9 @@ struct model_config {
  * `file` is named in the message. */
 goss_status model_config_check(const struct model_config *config, const char *file, goss_error *error);
 
+/* The limits of one integer field, given by its address in *config; 0 and 0 if it is none that has limits. */
+void model_config_limits(const struct model_config *config, const int *field, int *least, int *most);
+
 /* Reads the configuration of a checkpoint of any format and checks it. The architecture is compiled in: a field can
  * only select numbers, and a value that asks for anything else is refused by the field's name.
  *   config.json   the field names of transformers, its defaults where a field is missing (YaRN's truncate: true)

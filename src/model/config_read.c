@@ -10,6 +10,14 @@
 enum { HARMONY_VOCAB = 201088, HARMONY_STOPS = 3 };
 static const int harmony_stops[HARMONY_STOPS] = {200002, 199999, 200012};
 
+/* A field of the checkpoint, by its own name, within the limits of what it stands for. */
+static void read_integer(struct fields *f, const char *key, struct model_config *c, int *field)
+{
+    int least, most;
+    model_config_limits(c, field, &least, &most);
+    *field = fields_integer(f, key, least, most);
+}
+
 /* An id past the vocabulary, which a cut-down vocabulary leaves behind, is never sampled: it is left out. */
 static void add_stop(struct fields *f, struct model_config *c, const char *key, int64_t id)
 {
@@ -52,9 +60,8 @@ static void expect_true(struct fields *f, const char *key)
 static void hf_experts(struct fields *f, struct model_config *c)
 {
     bool both = fields_have(f, "experts_per_token") && fields_have(f, "num_experts_per_tok");
-    c->n_expert = fields_integer(f, "num_local_experts", 1, INT32_MAX);
-    c->n_active = fields_integer(f, fields_have(f, "experts_per_token") ? "experts_per_token" : "num_experts_per_tok",
-                                 1, INT32_MAX);
+    read_integer(f, "num_local_experts", c, &c->n_expert);
+    read_integer(f, fields_have(f, "experts_per_token") ? "experts_per_token" : "num_experts_per_tok", c, &c->n_active);
     if (both && fields_integer(f, "num_experts_per_tok", 1, INT32_MAX) != c->n_active)
         fields_refuse(f, "num_experts_per_tok", "differs from 'experts_per_token'");
     const json_t *quantization = json_object_get(f->json, "quantization_config");
@@ -73,7 +80,7 @@ static void hf_layers(struct fields *f, struct model_config *c)
 {
     const json_t *types = json_object_get(f->json, "layer_types");
     bool any = false;
-    c->n_layer = fields_integer(f, "num_hidden_layers", 1, MODEL_MAX_LAYERS);
+    read_integer(f, "num_hidden_layers", c, &c->n_layer);
     if (fields_have(f, "layer_types") && json_array_size(types) != (size_t)c->n_layer)
         fields_refuse(f, "layer_types", "is no list of one type per layer");
     for (int i = 0; i < c->n_layer && f->status == GOSS_OK; i++) {
@@ -86,7 +93,9 @@ static void hf_layers(struct fields *f, struct model_config *c)
             fields_refuse(f, "layer_types", "holds a type other than sliding_attention and full_attention");
         any |= c->sliding[i];
     }
-    c->window = any || fields_have(f, "sliding_window") ? fields_integer(f, "sliding_window", 1, INT32_MAX) : 1;
+    c->window = 1;
+    if (any || fields_have(f, "sliding_window"))
+        read_integer(f, "sliding_window", c, &c->window);
 }
 
 /* Where YaRN's settings are, if anywhere: transformers 5 keeps theta and them together in rope_parameters. */
@@ -121,8 +130,8 @@ static void hf_rope(struct fields *f, struct model_config *c)
     c->yarn_beta_fast = fields_number_or(&r, "beta_fast", 32);
     c->yarn_beta_slow = fields_number_or(&r, "beta_slow", 1);
     struct fields *owner = fields_have(&r, "original_max_position_embeddings") ? &r : f;
-    c->yarn_context = fields_integer(owner, owner == &r ? "original_max_position_embeddings" : "initial_context_length",
-                                     1, INT32_MAX);
+    read_integer(owner, owner == &r ? "original_max_position_embeddings" : "initial_context_length", c,
+                 &c->yarn_context);
     const json_t *truncate = json_object_get(r.json, "truncate");
     if (truncate && !json_is_boolean(truncate))
         fields_refuse(&r, "truncate", "is no boolean");
@@ -164,13 +173,13 @@ static goss_status read_hf(struct model_config *c, const struct checkpoint *chec
     fields_expect_number(&f, "partial_rotary_factor", 1);
     fields_expect_number(&f, "swiglu_alpha", 1.702);
     hf_layers(&f, c);
-    c->d_model = fields_integer(&f, "hidden_size", 1, INT32_MAX);
-    c->n_head = fields_integer(&f, "num_attention_heads", 1, INT32_MAX);
-    c->n_kv_head = fields_integer(&f, "num_key_value_heads", 1, INT32_MAX);
-    c->head_dim = fields_integer(&f, "head_dim", 1, INT32_MAX);
-    c->d_ff = fields_integer(&f, "intermediate_size", 1, INT32_MAX);
-    c->n_vocab = fields_integer(&f, "vocab_size", 1, INT32_MAX);
-    c->max_context = fields_integer(&f, "max_position_embeddings", 1, INT32_MAX);
+    read_integer(&f, "hidden_size", c, &c->d_model);
+    read_integer(&f, "num_attention_heads", c, &c->n_head);
+    read_integer(&f, "num_key_value_heads", c, &c->n_kv_head);
+    read_integer(&f, "head_dim", c, &c->head_dim);
+    read_integer(&f, "intermediate_size", c, &c->d_ff);
+    read_integer(&f, "vocab_size", c, &c->n_vocab);
+    read_integer(&f, "max_position_embeddings", c, &c->max_context);
     c->rms_eps = (float)fields_number_or(&f, "rms_norm_eps", 1e-5);
     c->swiglu_limit = (float)fields_number_or(&f, "swiglu_limit", 7);
     hf_experts(&f, c);
@@ -200,18 +209,18 @@ static goss_status read_original(struct model_config *c, const struct checkpoint
         if (!found)
             return error_set(error, GOSS_E_UNSUPPORTED, "%s: field '%.64s' is not known", f.file, key);
     }
-    c->n_layer = fields_integer(&f, "num_hidden_layers", 1, MODEL_MAX_LAYERS);
-    c->n_expert = fields_integer(&f, "num_experts", 1, INT32_MAX);
-    c->n_active = fields_integer(&f, "experts_per_token", 1, INT32_MAX);
-    c->n_vocab = fields_integer(&f, "vocab_size", 1, INT32_MAX);
-    c->d_model = fields_integer(&f, "hidden_size", 1, INT32_MAX);
-    c->d_ff = fields_integer(&f, "intermediate_size", 1, INT32_MAX);
+    read_integer(&f, "num_hidden_layers", c, &c->n_layer);
+    read_integer(&f, "num_experts", c, &c->n_expert);
+    read_integer(&f, "experts_per_token", c, &c->n_active);
+    read_integer(&f, "vocab_size", c, &c->n_vocab);
+    read_integer(&f, "hidden_size", c, &c->d_model);
+    read_integer(&f, "intermediate_size", c, &c->d_ff);
     c->swiglu_limit = (float)fields_number(&f, "swiglu_limit");
-    c->head_dim = fields_integer(&f, "head_dim", 1, INT32_MAX);
-    c->n_head = fields_integer(&f, "num_attention_heads", 1, INT32_MAX);
-    c->n_kv_head = fields_integer(&f, "num_key_value_heads", 1, INT32_MAX);
-    c->window = fields_integer(&f, "sliding_window", 1, INT32_MAX);
-    c->yarn_context = fields_integer(&f, "initial_context_length", 1, 1 << 24);
+    read_integer(&f, "head_dim", c, &c->head_dim);
+    read_integer(&f, "num_attention_heads", c, &c->n_head);
+    read_integer(&f, "num_key_value_heads", c, &c->n_kv_head);
+    read_integer(&f, "sliding_window", c, &c->window);
+    read_integer(&f, "initial_context_length", c, &c->yarn_context);
     c->rope_theta = fields_number(&f, "rope_theta");
     c->yarn_factor = fields_number(&f, "rope_scaling_factor");
     c->yarn_beta_slow = fields_number(&f, "rope_ntk_alpha");
@@ -240,7 +249,7 @@ static void gguf_layers(struct fields *f, struct model_config *c)
     const struct gguf_value *pattern = gguf_find(f->gguf, key);
     int64_t every = 2, value;
     bool any = false;
-    c->n_layer = fields_integer(f, "block_count", 1, MODEL_MAX_LAYERS);
+    read_integer(f, "block_count", c, &c->n_layer);
     if (pattern && !pattern->array)
         every = fields_integer(f, "attention.sliding_window_pattern", 0, INT32_MAX);
     else if (pattern && (pattern->count != (uint64_t)c->n_layer || !gguf_element(pattern, 0, &value)))
@@ -252,9 +261,9 @@ static void gguf_layers(struct fields *f, struct model_config *c)
             c->sliding[i] = every == 0 || i % every < every - 1;
         any |= c->sliding[i];
     }
-    c->window = any || fields_have(f, "attention.sliding_window")
-                    ? fields_integer(f, "attention.sliding_window", 1, INT32_MAX)
-                    : 1;
+    c->window = 1;
+    if (any || fields_have(f, "attention.sliding_window"))
+        read_integer(f, "attention.sliding_window", c, &c->window);
 }
 
 /* Ollama's dialect always means YaRN and has no type. */
@@ -281,7 +290,7 @@ static void gguf_rope(struct fields *f, struct model_config *c, bool ollama)
     fields_expect_text(f, "rope.scaling.type", "yarn");
     c->yarn = true;
     c->yarn_factor = fields_number(f, "rope.scaling.factor");
-    c->yarn_context = fields_integer(f, "rope.scaling.original_context_length", 1, INT32_MAX);
+    read_integer(f, "rope.scaling.original_context_length", c, &c->yarn_context);
     c->yarn_beta_fast = fields_number_or(f, "rope.scaling.yarn_beta_fast", 32);
     c->yarn_beta_slow = fields_number_or(f, "rope.scaling.yarn_beta_slow", 1);
 }
@@ -321,16 +330,16 @@ static goss_status read_gguf(struct model_config *c, const struct checkpoint *ch
     gguf_layers(&f, c);
     c->n_vocab = (int)embedding->dim[0];
     fields_expect_number(&f, "vocab_size", c->n_vocab);
-    c->d_model = fields_integer(&f, "embedding_length", 1, INT32_MAX);
-    c->n_head = fields_integer(&f, "attention.head_count", 1, INT32_MAX);
-    c->n_kv_head = fields_integer(&f, "attention.head_count_kv", 1, INT32_MAX);
-    c->head_dim = fields_integer(&f, "attention.key_length", 1, INT32_MAX);
+    read_integer(&f, "embedding_length", c, &c->d_model);
+    read_integer(&f, "attention.head_count", c, &c->n_head);
+    read_integer(&f, "attention.head_count_kv", c, &c->n_kv_head);
+    read_integer(&f, "attention.key_length", c, &c->head_dim);
     fields_expect_number(&f, "attention.value_length", c->head_dim);
     bool own = fields_have(&f, "expert_feed_forward_length");
-    c->d_ff = fields_integer(&f, own ? "expert_feed_forward_length" : "feed_forward_length", 1, INT32_MAX);
-    c->n_expert = fields_integer(&f, "expert_count", 1, INT32_MAX);
-    c->n_active = fields_integer(&f, "expert_used_count", 1, INT32_MAX);
-    c->max_context = fields_integer(&f, "context_length", 1, INT32_MAX);
+    read_integer(&f, own ? "expert_feed_forward_length" : "feed_forward_length", c, &c->d_ff);
+    read_integer(&f, "expert_count", c, &c->n_expert);
+    read_integer(&f, "expert_used_count", c, &c->n_active);
+    read_integer(&f, "context_length", c, &c->max_context);
     c->rms_eps = (float)fields_number(&f, "attention.layer_norm_rms_epsilon");
     c->swiglu_limit = 7;
     fields_expect_number(&f, "expert_shared_count", 0);

@@ -378,7 +378,7 @@ static void tensors_that_do_not_fit_the_configuration_are_refused(void **state)
 {
     (void)state;
     struct toy toy = small();
-    assert_config_refused(&toy, TOY_HF, NULL, "\"intermediate_size\":", "d_ff is 66");
+    assert_config_refused(&toy, TOY_HF, NULL, "\"intermediate_size\":", "the intermediate size is 66");
     assert_config_refused(&toy, TOY_HF, NULL, "\"vocab_size\":3",
                           "shape [320, 64], but the configuration needs [360, 64]");
     assert_config_refused(&toy, TOY_HF, NULL, "\"num_hidden_layers\":", "field 'layer_types'");
