@@ -2,11 +2,12 @@
 """gossamer beside llama.cpp and ik_llama.cpp on one GGUF, in turns:
 
     bench/compare.py MODEL.gguf --csv OUT.csv --gossamer build/gossamer [--llama PATH/llama-bench] [--ik PATH/llama-bench]
-        [--isa SET] [--prefill 128,512,2048] [--depth 0,8192] [--rounds 3] [--repeat 1] [--threads 2]
+        [--isa SET] [--prefill 128,512,2048] [--depth 0,8192] [--rounds 3] [--repeat 1] [--threads 2] [--busy 0]
 
 Every test of every round runs each engine once, so that a clock that moves moves for all of them; who goes first changes
 from round to round. --isa caps gossamer alone: give binaries of the peers that are built alike. --llama-options and
---ik-options are handed on (ik_llama.cpp: "-rtr 1" packs the weights for speed when it starts).
+--ik-options are handed on (ik_llama.cpp: "-rtr 1" packs the weights for speed when it starts). With --busy so many other
+programs want a core all the while.
 
 A row of the CSV is one run. `limit` is what this machine's bare rates, which gossamer measures around each of its own
 figures, allow for that test: the int8 rate for prompts, the rate of reading memory for answers; in tokens/s, so that
@@ -21,7 +22,7 @@ import platform
 import subprocess
 import sys
 
-COLUMNS = ["date", "machine", "model", "isa", "threads", "test", "n", "round", "engine", "tokens_per_s", "limit"]
+COLUMNS = ["date", "machine", "model", "isa", "threads", "test", "n", "round", "engine", "tokens_per_s", "limit", "busy"]
 ANSWER = 32  # tokens, as many as `gossamer bench` decodes
 
 
@@ -70,27 +71,7 @@ def numbers(text):
     return [int(word) for word in text.split(",") if word]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--csv", required=True)
-    parser.add_argument("--gossamer", required=True)
-    parser.add_argument("--llama")
-    parser.add_argument("--ik")
-    parser.add_argument("--gossamer-options", default="")
-    parser.add_argument("--llama-options", default="")
-    parser.add_argument("--ik-options", default="")
-    parser.add_argument("--isa", default="")
-    parser.add_argument("--prefill", default="128,512,2048")
-    parser.add_argument("--depth", default="0,8192")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeat", type=int, default=1, help="within a run")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--machine", default=cpu_name())
-    parser.add_argument("--name", help="of the model")
-    options = parser.parse_args()
-    engines = [("gossamer", gossamer)] + [(f.__name__, f) for f in (llama, ik) if getattr(options, f.__name__)]
-    tests = [("prefill", n) for n in numbers(options.prefill)] + [("decode", n) for n in numbers(options.depth)]
+def compare(options, engines, tests):
     path = pathlib.Path(options.csv)
     new = not path.exists()
     with path.open("a", newline="") as file:
@@ -107,11 +88,41 @@ def main():
                     rows += [{"engine": name, "tokens_per_s": f"{rate:.2f}"} for rate in runs]
                 common = {"date": datetime.date.today().isoformat(), "machine": options.machine, "isa": options.isa or "best",
                           "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads,
-                          "test": test, "n": n, "round": number, "limit": f"{limit:.2f}"}
+                          "test": test, "n": n, "round": number, "limit": f"{limit:.2f}", "busy": options.busy}
                 for row in rows:
                     writer.writerow(common | row)
                 file.flush()
                 print(test, n, f"limit {limit:.1f}", *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--gossamer", required=True)
+    parser.add_argument("--llama")
+    parser.add_argument("--ik")
+    parser.add_argument("--gossamer-options", default="")
+    parser.add_argument("--llama-options", default="")
+    parser.add_argument("--ik-options", default="")
+    parser.add_argument("--isa", default="")
+    parser.add_argument("--prefill", default="128,512,2048")
+    parser.add_argument("--depth", default="0,8192")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1, help="within a run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=0, help="other programs that compute meanwhile")
+    parser.add_argument("--machine", default=cpu_name())
+    parser.add_argument("--name", help="of the model")
+    options = parser.parse_args()
+    engines = [("gossamer", gossamer)] + [(f.__name__, f) for f in (llama, ik) if getattr(options, f.__name__)]
+    tests = [("prefill", n) for n in numbers(options.prefill)] + [("decode", n) for n in numbers(options.depth)]
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
+    try:
+        compare(options, engines, tests)
+    finally:
+        for other in others:
+            other.kill()
 
 
 if __name__ == "__main__":

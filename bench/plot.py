@@ -17,12 +17,12 @@ PANEL, HEIGHT, TOP, BAR = 190, 150, 46, 42
 
 
 def read(path):
-    """{(model, isa, test, n): {engine: {round: [tokens/s]}}}, and the limits likewise."""
+    """{(model, isa, test, n, busy): {engine: {round: [tokens/s]}}}, and the limits likewise."""
     speeds = collections.defaultdict(lambda: collections.defaultdict(lambda: collections.defaultdict(list)))
     limits = collections.defaultdict(list)
     with open(path, newline="") as file:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
-            key = row["model"], row["isa"], row["test"], int(row["n"])
+            key = row["model"], row["isa"], row["test"], int(row["n"]), int(row.get("busy") or 0)
             speeds[key][row["engine"]][row["round"]].append(float(row["tokens_per_s"]))
             limits[key].append(float(row["limit"]))
     return speeds, limits
@@ -40,8 +40,9 @@ def ratio(speeds, engine):
 
 
 def title(key):
-    model, isa, test, n = key
-    return f"{model}, {isa}", f"prompt of {n}" if test == "prefill" else f"decode at depth {n}"
+    model, isa, test, n, busy = key
+    beside = f", {busy} core{'s' * (busy > 1)} busy" if busy else ""
+    return f"{model}, {isa}", (f"prompt of {n}" if test == "prefill" else f"decode at depth {n}") + beside
 
 
 def table(speeds, limits):
