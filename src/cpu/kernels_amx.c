@@ -188,14 +188,16 @@ INLINE void panel_tile(const struct unpacked *w, bool mxfp4, const struct strip 
     if (g == 2)
         TILE_LOAD(7, w->weight[0][1]);
     multiply_block(w, strip, 0, false, blocks, g);
-    for (int b = 1; b <= blocks; b += 2) {
-        multiply_block(w, strip, b, true, blocks, g);
-        add_block(w, mxfp4, strip, b - 1, false, g, n, segment);
+    multiply_block(w, strip, 1, true, blocks, g);
+    for (int b = 2; b <= blocks; b += 2) {
+        multiply_block(w, strip, b, false, blocks, g);
+        add_block(w, mxfp4, strip, b - 2, false, g, n, segment);
         if (b == blocks)
             break;
-        multiply_block(w, strip, b + 1, false, blocks, g);
-        add_block(w, mxfp4, strip, b, true, g, n, segment);
+        multiply_block(w, strip, b + 1, true, blocks, g);
+        add_block(w, mxfp4, strip, b - 1, true, g, n, segment);
     }
+    add_block(w, mxfp4, strip, blocks - 1, (blocks - 1) % 2, g, n, segment);
     UNROLL for (int t = 0; t < n; t++) if (t >= first) UNROLL for (int i = 0; i < g; i++)
     {
         float *s = sum + (size_t)t * stride + i * LANES;
