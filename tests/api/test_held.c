@@ -111,10 +111,9 @@ static void a_continuation_that_fails_takes_with_it_what_it_continued(void **sta
 static void stored_and_unstored_answers_continue_each_other(void **state)
 {
     (void)state;
-    char path[] = "/tmp/gossamer-store-XXXXXX";
-    assert_true(mkstemp(path) >= 0);
+    struct wire_store kept = wire_store_open();
     struct socket socket = opened();
-    assert_int_equal(store_open(&socket.store, path, 0, NULL), GOSS_OK);
+    socket.store = kept.store;
     answered(say(&socket, "a1", "{\"type\":\"response.create\",\"input\":\"One\"}", answer_script), "One");
     assert_false(held_is(&socket.held, "resp_a1")); /* the store has it */
     answered(say(&socket, "a2", CREATE "\"previous_response_id\":\"resp_a1\",\"input\":\"Two\"}", answer_script),
@@ -128,7 +127,7 @@ static void stored_and_unstored_answers_continue_each_other(void **state)
     answered(say(&socket, "a4", CREATE "\"previous_response_id\":\"resp_a3\",\"input\":\"Four\"}", answer_script),
              "Two");
     held_close(&socket.held);
-    store_close(socket.store);
+    wire_store_close(&kept);
 }
 
 static void a_message_begins_a_response_and_says_nothing_of_http(void **state)

@@ -185,9 +185,9 @@ def slow_clients(s):
 
     def run(name):
         sent, pause, _ = cases[name]
+        start, answer = time.monotonic(), b""
         client = socket.create_connection(("127.0.0.1", s.port), timeout=pause or 30)
         client.sendall(sent)
-        start, answer = time.monotonic(), b""
         while True:
             try:
                 data = client.recv(1000)
@@ -208,7 +208,7 @@ def slow_clients(s):
         thread.join(30)
     for name, (_, _, due) in cases.items():
         took, line = found[name]
-        assert line == b"HTTP/1.1 408 Request Timeout" and due - 0.5 < took < due + 2, (name, took, line)
+        assert line == b"HTTP/1.1 408 Request Timeout" and due - 0.1 < took < due + 5, (name, took, line)
     yield
 
 

@@ -9,8 +9,10 @@
 #include "api/held.h"
 #include "api/messages.h"
 #include "api/responses.h"
+#include "base/file.h"
 #include "support/fake_backend.h"
 #include "support/harmony.h"
+#include "support/toy_checkpoint.h"
 
 static const int64_t created = 1700000000, completed = 1700000002;
 
@@ -214,4 +216,64 @@ void wire_data(const struct buffer *stream, struct buffer *lines)
             assert_int_equal(buffer_append(lines, at, (size_t)(end - at + 1), NULL), GOSS_OK);
         at = end;
     }
+}
+
+/* ---- what a run said ---- */
+
+struct wire_run wire_answered(enum api_wire wire, const char *body, const char *script)
+{
+    static const char *said[1];
+    said[0] = script;
+    struct wire_run run = {.wire = wire, .body = body, .script = said, .n_script = 1, .settings = wire_settings()};
+    wire_open(&run);
+    return run;
+}
+
+const char *wire_text(const struct buffer *buffer)
+{
+    return buffer->size ? (const char *)buffer->data : "";
+}
+
+void wire_has(const struct buffer *buffer, const char *text)
+{
+    if (!strstr(wire_text(buffer), text))
+        fail_msg("no '%s' in:\n%s", text, wire_text(buffer));
+}
+
+void wire_lacks(const struct buffer *buffer, const char *text)
+{
+    if (strstr(wire_text(buffer), text))
+        fail_msg("there is '%s' in:\n%s", text, wire_text(buffer));
+}
+
+void wire_succeeded(struct wire_run *run)
+{
+    if (run->http != 200)
+        fail_msg("%d: %s", run->http, wire_text(&run->object));
+}
+
+size_t wire_count(const struct buffer *buffer, const char *text)
+{
+    size_t n = 0;
+    for (const char *at = wire_text(buffer); (at = strstr(at, text)); at++)
+        n++;
+    return n;
+}
+
+/* ---- a store of its own ---- */
+
+struct wire_store wire_store_open(void)
+{
+    struct wire_store kept = {.folder = toy_folder()};
+    char *path = file_join(kept.folder, "responses.sqlite");
+    assert_non_null(path);
+    assert_int_equal(store_open(&kept.store, path, 0, NULL), GOSS_OK);
+    free(path);
+    return kept;
+}
+
+void wire_store_close(struct wire_store *kept)
+{
+    store_close(kept->store);
+    toy_remove(kept->folder);
 }

@@ -34,6 +34,24 @@ struct api_settings wire_settings(void);
 void wire_open(struct wire_run *run);
 void wire_close(struct wire_run *run);
 
+/* The same of one choice that says `script`. */
+struct wire_run wire_answered(enum api_wire wire, const char *body, const char *script);
+
+/* Of a run's buffers, as text. The first three fail the test. */
+void wire_has(const struct buffer *buffer, const char *text);
+void wire_lacks(const struct buffer *buffer, const char *text);
+void wire_succeeded(struct wire_run *run);
+size_t wire_count(const struct buffer *buffer, const char *text);
+const char *wire_text(const struct buffer *buffer);
+
+/* A new store, and its end with its files. */
+struct wire_store {
+    struct store *store;
+    char *folder;
+};
+struct wire_store wire_store_open(void);
+void wire_store_close(struct wire_store *kept);
+
 /* The data of each event of a stream of server-sent events, one per line, "[DONE]" left out. */
 void wire_data(const struct buffer *stream, struct buffer *lines);
 
