@@ -160,7 +160,7 @@ def events_of(text):
     return events
 
 
-def eventually(what, seconds=20):
+def eventually(what, seconds=60):
     """Waits until what() is true."""
     end = time.monotonic() + seconds
     while not what():
