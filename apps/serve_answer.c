@@ -321,13 +321,27 @@ static void tell_seed(struct job *job)
     net_reply_header(job->exchange, "x-gossamer-seed", seed);
 }
 
+/* Models that must call a tool in every turn, with the results of earlier calls before them, never come to an answer.
+ */
+static void warn_of_forced_call(struct job *job)
+{
+    const struct conversation *conversation = &job->request.conversation;
+    size_t n = conversation->n_message;
+    enum tool_choice tools = job->request.turn.tools;
+    if ((tools == TOOLS_REQUIRED || tools == TOOLS_NAMED) && n > 0 && conversation->message[n - 1].role == ROLE_TOOL)
+        net_reply_header(job->exchange, "x-gossamer-warning",
+                         "tool_choice forces another call after a result; with auto the model may answer");
+}
+
 /* Everything is accepted: answers to the end. */
 static void run(struct job *job)
 {
     goss_error error;
     bool background = job->request.background, socket = job->settings.held;
-    if (!socket)
+    if (!socket) {
         tell_seed(job);
+        warn_of_forced_call(job);
+    }
     if (background) {
         reply_object(job);
         job->attached = false;
