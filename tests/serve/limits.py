@@ -165,18 +165,21 @@ def queue():
 
 
 def requests_at_work():
-    """256 at once. One that is answered counts until its thread has ended, so what passes may take a second try."""
+    """256 at once, /health the last of them. One that was answered counts until its thread has ended, so whoever is refused
+    meanwhile is replaced."""
     with Server("-m", "slow", "--no-store", "--parallel", "64", "--queue", "192") as s:
-        body = {"prompt": "Hi", "max_tokens": 1500, **LONG}
-        work = [Reader(s, COMPLETIONS, body) for _ in range(250)]
-        eventually(lambda: s.metric("turns_running") + s.metric("turns_waiting") == 250)
-        work += [Reader(s, COMPLETIONS, body) for _ in range(5)]
-        time.sleep(0.2)
+        work = []
+
+        def are_at_work(n):
+            work[:] = [reader for reader in work if reader.thread.is_alive()]
+            work.extend(Reader(s, COMPLETIONS, {"prompt": "Hi", "max_tokens": 1500, **LONG}) for _ in range(n - len(work)))
+            time.sleep(0.3)
+            return all(reader.thread.is_alive() for reader in work)
+
+        eventually(lambda: are_at_work(255))
         eventually(lambda: s.ask("GET", "/health")[0] == 200)
-        work.append(Reader(s, COMPLETIONS, body))
-        eventually(lambda: s.ask("GET", "/health")[0] == 503)
-        time.sleep(0.2)
-        assert s.ask("GET", "/health")[0] == 503
+        eventually(lambda: are_at_work(256))
+        assert {s.ask("GET", "/health")[0] for _ in range(20)} == {503}
         work.pop().leave()
         eventually(lambda: s.ask("GET", "/health")[0] == 200)
         for reader in work:
