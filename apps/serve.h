@@ -42,6 +42,7 @@ void serve_handle(void *serve, struct net_exchange *exchange);
 
 /* serve_answer.c */
 void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire);
+void serve_compact(struct serve *serve, struct net_exchange *exchange, const char *id);
 /* The same for a message of a WebSocket, which remembers `held`. */
 void serve_answer_message(struct serve *serve, struct net_exchange *exchange, struct api_held *held, const void *text,
                           size_t size);

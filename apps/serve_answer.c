@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "api/chat.h"
+#include "api/compact.h"
 #include "api/completions.h"
 #include "api/messages.h"
 #include "api/responses.h"
@@ -22,6 +23,7 @@ struct job {
     const void *body;
     size_t body_size;
     char key[2 * KEY_BYTES + 1];
+    bool compact;
     bool attached; /* the client still waits; a background job goes on without it */
     struct api_settings settings;
     struct api_request request;
@@ -73,7 +75,9 @@ static goss_status read_request(struct job *job, enum api_wire wire, struct api_
     struct api_request *request = &job->request;
     const struct api_settings *settings = &job->settings;
     switch (wire) {
-    case API_RESPONSES: return responses_read(request, settings, job->key, job->body, job->body_size, error);
+    case API_RESPONSES:
+        return job->compact ? compact_read(request, settings, job->body, job->body_size, error)
+                            : responses_read(request, settings, job->key, job->body, job->body_size, error);
     case API_COMPLETIONS: return completions_read(request, settings, job->body, job->body_size, error);
     case API_CHAT: return chat_read(request, settings, job->body, job->body_size, error);
     default: return messages_read(request, settings, false, job->body, job->body_size, error);
@@ -146,6 +150,8 @@ static goss_status submit(struct job *job, struct api_error *error)
         job->n_ticket += !status;
     }
     refuse_place(job, place, error);
+    if (status)
+        api_request_blame(&job->request, error);
     return status;
 }
 
@@ -283,7 +289,7 @@ static void send_out(struct job *job)
 static goss_status take_events(struct job *job, goss_error *error)
 {
     struct buffer *stream = job->request.stream ? &job->out : NULL;
-    goss_status status = answer_start(&job->answer, stream, error);
+    goss_status status = answer_start(&job->answer, ticket_prompt_size(job->ticket[0]), stream, error);
     for (int i = 0; !status && i < job->n_ticket; i++) {
         struct turn_event event;
         size_t n;
@@ -304,7 +310,7 @@ static goss_status take_events(struct job *job, goss_error *error)
 
 static void reply_object(struct job *job)
 {
-    bool failed = job->answer.status == ANSWER_FAILED && job->request.wire != API_RESPONSES;
+    bool failed = answer_is_error(&job->answer);
     goss_error error;
     buffer_clear(&job->out);
     if (answer_write(&job->answer, &job->out, &error))
@@ -419,7 +425,7 @@ static void do_job(struct job *job, enum api_wire wire)
         serve_refuse(job->exchange, wire, &error);
 }
 
-void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
+static void answer_request(struct serve *serve, struct net_exchange *exchange, enum api_wire wire, bool compact)
 {
     const struct net_request *r = net_request(exchange);
     struct job *job = open_job(serve, exchange, r->body, r->body_size);
@@ -428,8 +434,20 @@ void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_w
         return;
     }
     (void)snprintf(job->key, sizeof job->key, "%s", r->id + strlen("req_"));
+    job->compact = compact;
     do_job(job, wire);
     close_job(job);
+}
+
+void serve_answer(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
+{
+    answer_request(serve, exchange, wire, false);
+}
+
+void serve_compact(struct serve *serve, struct net_exchange *exchange, const char *id)
+{
+    (void)id;
+    answer_request(serve, exchange, API_RESPONSES, true);
 }
 
 void serve_answer_message(struct serve *serve, struct net_exchange *exchange, struct api_held *held, const void *text,

@@ -128,6 +128,7 @@ static const struct route {
     {"POST", "/v1/responses", responses},
     {"GET", "/v1/responses/*", serve_stored_get},
     {"DELETE", "/v1/responses/*", serve_stored_delete},
+    {"POST", "/v1/responses/compact", serve_compact},
     {"POST", "/v1/responses/*/cancel", serve_stored_cancel},
     {"GET", "/v1/responses/*/input_items", serve_stored_input},
     {"POST", "/v1/chat/completions", chat},

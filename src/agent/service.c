@@ -26,6 +26,7 @@ struct ticket {
     struct service *service;
     struct ticket *next, *before; /* of the service's list, oldest first */
     struct turn *turn;            /* NULL when over */
+    size_t n_prompt;
     uint64_t owner;
     enum state state;
     bool cancel, told; /* told: the turn knows of it */
@@ -373,6 +374,8 @@ goss_status service_submit(struct service *s, struct conversation *conversation,
     t->submitted = clock_seconds();
     (void)pthread_cond_init(&t->changed, NULL);
     goss_status status = turn_prepare(&t->turn, s->engine, s->harmony, conversation, options, error);
+    if (!status)
+        (void)turn_prompt(t->turn, &t->n_prompt);
     pthread_mutex_lock(&s->lock);
     if (!status && (*place = find_place(s, t->owner)) != PLACE_TAKEN) {
         status = refuse(*place, error);
@@ -394,6 +397,11 @@ goss_status service_submit(struct service *s, struct conversation *conversation,
     pthread_mutex_unlock(&s->lock);
     *out = t;
     return GOSS_OK;
+}
+
+size_t ticket_prompt_size(const struct ticket *ticket)
+{
+    return ticket->n_prompt;
 }
 
 /* Takes over the tokens that came with an event; without memory for them the answer still goes on. */

@@ -45,6 +45,8 @@ goss_status service_submit(struct service *service, struct conversation *convers
                            const struct turn_options *options, struct ticket **ticket, enum service_place *place,
                            goss_error *error);
 
+/* Tokens of the prompt. */
+size_t ticket_prompt_size(const struct ticket *ticket);
 /* Waits for the next event; never TURN_WAIT. Its pointers stay valid until the next call. TURN_DONE comes once and then
  * again for ever. */
 void ticket_next(struct ticket *ticket, struct turn_event *event);

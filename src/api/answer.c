@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/compact.h"
 #include "api/wire.h"
 #include "harmony/message_json.h"
 
@@ -55,11 +56,12 @@ static goss_status emit(struct answer *answer, const struct answer_change *chang
     return json.status;
 }
 
-goss_status answer_start(struct answer *answer, struct buffer *stream, goss_error *error)
+goss_status answer_start(struct answer *answer, size_t n_prompt, struct buffer *stream, goss_error *error)
 {
     if (answer->started)
         return GOSS_OK;
     answer->started = true;
+    answer->n_prompt = n_prompt;
     answer->status = ANSWER_RUNNING;
     return emit(answer, &(struct answer_change){.moment = ANSWER_BEGINS}, stream, error);
 }
@@ -251,6 +253,13 @@ static const goss_error *first_error(const struct answer *answer)
     return NULL;
 }
 
+bool answer_is_error(const struct answer *answer)
+{
+    if (answer->request->compact)
+        return !compact_is_done(answer);
+    return answer->status == ANSWER_FAILED && answer->request->wire != API_RESPONSES;
+}
+
 goss_status answer_write(const struct answer *answer, struct buffer *out, goss_error *error)
 {
     static void (*const write[])(const struct answer *, struct json_out *) = {
@@ -260,13 +269,19 @@ goss_status answer_write(const struct answer *answer, struct buffer *out, goss_e
         [API_MESSAGES] = messages_object,
     };
     enum api_wire wire = answer->request->wire;
-    const goss_error *reason = first_error(answer);
-    if (reason && wire != API_RESPONSES) {
-        struct api_error failure = {.base = *reason, .http = 500, .code = "server_error"};
+    struct json_out json = {.out = out, .error = error};
+    if (answer_is_error(answer)) {
+        const goss_error *reason = first_error(answer);
+        struct api_error failure = {
+            .base.text = "the model wrote no complete summary", .http = 500, .code = "server_error"};
+        if (reason)
+            failure.base = *reason;
         return api_error_write(&failure, wire, out, error);
     }
-    struct json_out json = {.out = out, .error = error};
-    write[wire](answer, &json);
+    if (answer->request->compact)
+        compact_object(answer, &json);
+    else
+        write[wire](answer, &json);
     return json.status;
 }
 

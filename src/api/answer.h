@@ -57,6 +57,7 @@ struct answer {
     struct arena arena;
     struct answer_choice choice[API_MAX_CHOICES * API_MAX_PROMPTS];
     int n_choice, n_done;
+    size_t n_prompt; /* tokens of the first choice's prompt */
     char key[49];
     int64_t created, completed; /* completed: 0 until then */
     enum answer_status status;
@@ -71,9 +72,10 @@ goss_status answer_open(struct answer *answer, const struct api_request *request
                         const struct answer_identity *identity, goss_error *error);
 void answer_close(struct answer *answer); /* harmless on a zeroed struct */
 
-/* The first events of a stream, before any token; what a background request returns at once is answer_write before it.
- * `stream` is where bytes are appended; NULL: none are wanted, here and in answer_add. */
-goss_status answer_start(struct answer *answer, struct buffer *stream, goss_error *error);
+/* The first events of a stream, before any token, for a prompt of that many tokens; what a background request returns
+ * at once is answer_write before it. `stream` is where bytes are appended; NULL: none are wanted, here and in
+ * answer_add. */
+goss_status answer_start(struct answer *answer, size_t n_prompt, struct buffer *stream, goss_error *error);
 
 /* Takes an event of one choice's turn (TURN_WAIT is fine) with all that turn_answer gives after it; `now` is written as
  * the time of completion. With the last choice's TURN_DONE the stream gets its one terminal event, and for wires that
@@ -85,9 +87,12 @@ goss_status answer_add(struct answer *answer, int choice, const struct turn_even
 goss_status answer_fail(struct answer *answer, const goss_error *reason, int64_t now, struct buffer *stream,
                         goss_error *error);
 
-/* The object of the wire, at any time. An answer of ANSWER_FAILED is written as the error body instead on wires whose
- * object has no place for one (all but Responses); its HTTP status is 500. */
+/* The object of the wire, at any time. Where answer_is_error it is the error body instead, whose HTTP status is 500. */
 goss_status answer_write(const struct answer *answer, struct buffer *out, goss_error *error);
+
+/* An answer that failed, on wires whose object has no place for that (all but Responses), and a compaction that came to
+ * nothing. */
+bool answer_is_error(const struct answer *answer);
 
 /* "resp_KEY". */
 void answer_id(const struct answer *answer, char id[64]);

@@ -58,7 +58,7 @@ static void read_assistant(struct reader *reader, const struct json_node *messag
         const struct json_node *function = field_object(f, call, "function");
         function = function ? function : field_object(f, call, "custom");
         if (!function)
-            field_refuse(f, call, "missing_required_parameter", "needs 'function'");
+            field_missing(f, call, "function");
         read_call(reader, call, function);
     }
     if (old)
@@ -114,8 +114,7 @@ static const char *read_messages(struct reader *reader)
     struct fields *f = &reader->fields;
     const struct json_node *messages = field_array(f, reader->body, "messages");
     if (!messages || messages->n_child == 0) {
-        field_refuse(f, messages ? messages : reader->body, "missing_required_parameter",
-                     "needs at least one of 'messages'");
+        field_missing(f, reader->body, "messages");
         return NULL;
     }
     for (const struct json_node *message = messages->child; message && !f->status; message = message->next) {
@@ -155,7 +154,7 @@ static void read_tools(struct reader *reader)
         if (!node_says(field(node, "type"), "function"))
             continue; /* a tool of a hosted service (pitfall A1) */
         if (!function)
-            field_refuse(f, node, "missing_required_parameter", "needs 'function'");
+            field_missing(f, node, "function");
         struct api_tool *tool =
             read_tool(reader, function, NULL, field_required(f, function, "name"),
                       field_string(f, function, "description"), field_object(f, function, "parameters"));

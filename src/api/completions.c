@@ -34,7 +34,7 @@ static void read_prompts(struct reader *reader)
     struct api_request *request = reader->request;
     const struct json_node *node = field(reader->body, "prompt");
     if (!node) {
-        field_refuse(&reader->fields, reader->body, "missing_required_parameter", "needs 'prompt'");
+        field_missing(&reader->fields, reader->body, "prompt");
         return;
     }
     bool many = node->kind == JSON_TREE_ARRAY && node->n_child > 0 && node->child->kind != JSON_TREE_NUMBER;

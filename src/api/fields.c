@@ -170,6 +170,17 @@ void field_refuse(struct fields *fields, const struct json_node *node, const cha
     fields->status = api_refuse(fields->error, 400, code, path, "%s %s", *path ? path : "the body", sentence);
 }
 
+void field_missing(struct fields *fields, const struct json_node *object, const char *key)
+{
+    char above[API_PARAM_SIZE] = "", path[API_PARAM_SIZE];
+    if (fields->status)
+        return;
+    node_path(object, above);
+    tame(above);
+    (void)snprintf(path, sizeof path, "%.*s%s%s", API_PARAM_SIZE - 40, above, *above ? "." : "", key);
+    fields->status = api_refuse(fields->error, 400, "missing_required_parameter", path, "%s is required", path);
+}
+
 /* ---- memory ---- */
 
 void *fields_alloc(struct fields *fields, size_t count, size_t each)
@@ -245,7 +256,7 @@ const char *field_required(struct fields *fields, const struct json_node *object
 {
     const char *text = field_string(fields, object, key);
     if (!text)
-        field_refuse(fields, object, "missing_required_parameter", "needs the string '%s'", key);
+        field_missing(fields, object, key);
     return text;
 }
 

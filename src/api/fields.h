@@ -42,6 +42,8 @@ bool node_says(const struct json_node *node, const char *text);
 /* Refuses with 400 at the path of a node: "PATH: what". */
 void field_refuse(struct fields *fields, const struct json_node *node, const char *code, const char *what, ...)
     __attribute__((format(printf, 4, 5)));
+/* Refuses with 400 at the path that a member would have. */
+void field_missing(struct fields *fields, const struct json_node *object, const char *key);
 /* A NUL-terminated copy of a node's JSON text, of a string; NULL for NULL. */
 const char *node_source(struct fields *fields, const struct json_node *node);
 void *fields_alloc(struct fields *fields, size_t count, size_t each); /* zeroed */

@@ -142,7 +142,7 @@ static void read_options(struct reader *reader, bool count)
     const struct json_node *body = reader->body, *thinking = field_object(f, body, "thinking");
     request->turn.max_tokens = (int)field_integer(f, body, "max_tokens", 1, 1 << 24, 0);
     if (!request->turn.max_tokens && !count)
-        field_refuse(f, body, "missing_required_parameter", "needs 'max_tokens'");
+        field_missing(f, body, "max_tokens");
     (void)field_string(f, body, "model");
     request->stream = field_bool(f, body, "stream", false);
     request->reasoning_shown = thinking && !node_says(field(thinking, "type"), "disabled");
@@ -167,7 +167,7 @@ goss_status messages_read(struct api_request *request, const struct api_settings
         const struct json_node *messages = field_array(f, reader.body, "messages");
         system = joined(&reader, field(reader.body, "system"));
         if (!messages || messages->n_child == 0)
-            field_refuse(f, reader.body, "missing_required_parameter", "needs at least one of 'messages'");
+            field_missing(f, reader.body, "messages");
         for (const struct json_node *node = messages ? messages->child : NULL; node && !f->status; node = node->next) {
             if (node->kind != JSON_TREE_OBJECT)
                 field_refuse(f, node, "invalid_type", "must be an object");

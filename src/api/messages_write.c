@@ -88,6 +88,8 @@ static void write_usage(const struct answer *answer, struct json_out *json)
 {
     int reasoning;
     struct usage usage = answer_usage(answer, &reasoning);
+    if (!answer->choice[0].done) /* what is cached shows when the turn has begun */
+        usage.prompt_tokens = (int)answer->n_prompt;
     json_out_open(json, "usage", '{');
     json_out_integer(json, "input_tokens", usage.prompt_tokens - usage.cached_tokens);
     json_out_integer(json, "cache_creation_input_tokens", 0);

@@ -242,12 +242,21 @@ static const char *schema_source(struct reader *reader, const struct json_node *
     return reader->fields.status ? NULL : node_source(&reader->fields, schema);
 }
 
+static const char *path_of(struct reader *reader, const struct json_node *node)
+{
+    char path[API_PARAM_SIZE];
+    if (!node)
+        return NULL;
+    node_path(node, path);
+    return fields_copy(&reader->fields, path, strlen(path));
+}
+
 void read_schema(struct reader *reader, const struct json_node *node)
 {
     struct api_request *request = reader->request;
     const struct json_node *schema = field(node, "schema");
     if (!schema)
-        field_refuse(&reader->fields, node, "missing_required_parameter", "needs 'schema'");
+        field_missing(&reader->fields, node, "schema");
     request->schema_strict = field_bool(&reader->fields, node, "strict", false);
     request->turn.form = ANSWER_SCHEMA;
     request->turn.schema = (struct answer_schema){.json = schema_source(reader, schema),
@@ -255,6 +264,7 @@ void read_schema(struct reader *reader, const struct json_node *node)
                                                   .name = field_string(&reader->fields, node, "name"),
                                                   .description = field_string(&reader->fields, node, "description"),
                                                   .in_order = request->schema_strict};
+    request->schema_path = path_of(reader, schema);
 }
 
 void read_format(struct reader *reader, const struct json_node *format, const char *inner)
@@ -271,7 +281,7 @@ void read_format(struct reader *reader, const struct json_node *format, const ch
     } else if (node_says(type, "json_schema")) {
         const struct json_node *object = inner ? field_object(&reader->fields, format, inner) : format;
         if (!object)
-            field_refuse(&reader->fields, format, "missing_required_parameter", "needs '%s'", inner);
+            field_missing(&reader->fields, format, inner);
         read_schema(reader, object);
     } else {
         field_refuse(&reader->fields, type ? type : format, "invalid_value",
@@ -313,6 +323,7 @@ struct api_tool *read_tool(struct reader *reader, const struct json_node *node, 
                               .identifier = identifier,
                               .description = description,
                               .schema = schema,
+                              .schema_path = path_of(reader, parameters),
                               .allowed = true};
     return tool;
 }

@@ -44,6 +44,9 @@ void choose_mode(struct reader *reader, const struct json_node *node);
 
 /* ---- history ---- */
 
+/* The input of the Responses API, a string or items. */
+void read_items(struct reader *reader);
+
 /* Texts as parts: a string, or an array of objects with "text", whose types are listed in `types` (NULL-terminated).
  * Pictures and sounds become a note to the model that it cannot see them. *n is 0 for nothing. */
 const struct part *read_parts(struct reader *reader, const struct json_node *content, const char *const *types,

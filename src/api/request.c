@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,6 +305,34 @@ goss_status api_request_assemble(struct api_request *request, struct store *stor
     if (status)
         api_error_settle(error);
     return status;
+}
+
+/* The schema that an error is about: a tool's, if the sentence begins with its recipient, or else the answer's. */
+static const char *broken_schema(const struct api_request *request, const char *sentence)
+{
+    static const char prefix[] = "functions.";
+    size_t n = strlen(prefix);
+    for (size_t i = 0; i < request->n_tool && strncmp(sentence, prefix, n) == 0; i++) {
+        const char *identifier = request->tool[i].identifier;
+        size_t length = strlen(identifier);
+        if (strncmp(sentence + n, identifier, length) == 0 && sentence[n + length] == ':')
+            return request->tool[i].schema_path;
+    }
+    return request->schema_path;
+}
+
+void api_request_blame(const struct api_request *request, struct api_error *error)
+{
+    static const char *const prompt[] = {
+        [API_RESPONSES] = "input", [API_CHAT] = "messages", [API_COMPLETIONS] = "prompt", [API_MESSAGES] = "messages"};
+    const char *path = NULL;
+    if (error->http || *error->param)
+        return;
+    if (error->base.status == GOSS_E_FORMAT || error->base.status == GOSS_E_UNSUPPORTED)
+        path = broken_schema(request, error->base.text);
+    else if (error->base.status == GOSS_E_LIMIT)
+        path = prompt[request->wire];
+    (void)snprintf(error->param, sizeof error->param, "%s", path ? path : "");
 }
 
 goss_status api_request_copy(const struct api_request *request, struct conversation *copy, goss_error *error)

@@ -50,6 +50,7 @@ struct api_tool {
     const char *identifier;   /* as the model sees it: the recipient of a call is "functions." and this */
     const char *description;  /* may be NULL */
     const char *schema;       /* JSON text of the parameters, or NULL for none */
+    const char *schema_path;  /* where it stands in the body; NULL for none */
     bool strict;              /* arguments must follow the schema */
     bool custom;              /* takes free text: the model fills {"input": ..}, the client gets that string */
     bool allowed;             /* tool_choice lets the model call it; others are not shown */
@@ -115,10 +116,12 @@ struct api_request {
     struct api_tool *tool; /* [n_tool] functions and custom tools that the model is shown or that history names */
     size_t n_tool;
     struct name_map names;
-    bool parallel;      /* several calls in one answer are welcome */
-    bool schema_strict; /* as the client said; turn.schema is enforced either way */
+    bool parallel;           /* several calls in one answer are welcome */
+    const char *schema_path; /* where turn.schema stands in the body; NULL for none */
+    bool schema_strict;      /* as the client said; turn.schema is enforced either way */
 
     bool stream, usage_in_stream, store, background;
+    bool compact;             /* API_RESPONSES: the answer is a compaction of the conversation (api/compact.h) */
     bool reasoning_shown;     /* API_MESSAGES: thinking blocks are wanted */
     bool reasoning_sealed;    /* API_RESPONSES: include has reasoning.encrypted_content */
     const char *instructions; /* for the echo; may be NULL */
@@ -136,6 +139,9 @@ goss_status api_request_assemble(struct api_request *request, struct store *stor
 
 /* A copy of request->conversation for one more choice: a turn appends to the conversation it is open on. */
 goss_status api_request_copy(const struct api_request *request, struct conversation *copy, goss_error *error);
+
+/* Names the field of the body behind an error of turn_prepare, which knows of no body. */
+void api_request_blame(const struct api_request *request, struct api_error *error);
 
 /* The tool that a call of the model goes to, by its recipient; NULL if none was declared. */
 const struct api_tool *api_request_tool(const struct api_request *request, const char *recipient);

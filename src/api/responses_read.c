@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/base64.h"
+#include "api/compact.h"
 #include "api/held.h"
 #include "api/json_out.h"
 #include "api/read.h"
@@ -89,7 +90,7 @@ static void read_output(struct reader *reader, const struct json_node *item)
     size_t n;
     const struct part *part = read_parts(reader, output, text_types, &n);
     if (!output)
-        field_refuse(&reader->fields, item, "missing_required_parameter", "needs 'output'");
+        field_missing(&reader->fields, item, "output");
     add_tool_answer(reader, item, id, field_string(&reader->fields, item, "name"), part, n);
 }
 
@@ -128,13 +129,10 @@ static void read_reference(struct reader *reader, const struct json_node *item)
 /* Items that say nothing to a model that only reads text, or that only a hosted service needs. */
 static bool is_silent(const char *type)
 {
-    static const char *const silent[] = {"mcp_list_tools",        "mcp_approval_request",
-                                         "mcp_approval_response", "compaction",
-                                         "compaction_trigger",    "additional_tools",
-                                         "tool_search_call",      "tool_search_output",
-                                         "configuration_update",  "program",
-                                         "program_output",        "web_search_call",
-                                         "image_generation_call"};
+    static const char *const silent[] = {"mcp_list_tools",     "mcp_approval_request", "mcp_approval_response",
+                                         "compaction_trigger", "additional_tools",     "tool_search_call",
+                                         "tool_search_output", "configuration_update", "program",
+                                         "program_output",     "web_search_call",      "image_generation_call"};
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++)
         if (strcmp(type, silent[i]) == 0)
             return true;
@@ -161,6 +159,8 @@ static void read_item(struct reader *reader, const struct json_node *item)
         read_call(reader, item, "input", true);
     else if (strcmp(type, "function_call_output") == 0 || strcmp(type, "custom_tool_call_output") == 0)
         read_output(reader, item);
+    else if (strcmp(type, "compaction") == 0)
+        compact_read_item(reader, item);
     else if (strcmp(type, "item_reference") == 0)
         read_reference(reader, item);
     else if (strstr(type, "_call"))
@@ -169,7 +169,7 @@ static void read_item(struct reader *reader, const struct json_node *item)
         field_refuse(f, field(item, "type"), "unsupported_value", "is no kind of item that this server reads");
 }
 
-static void read_input(struct reader *reader)
+void read_items(struct reader *reader)
 {
     const struct json_node *input = field(reader->body, "input");
     if (json_tree_is(input, JSON_TREE_STRING)) {
@@ -180,7 +180,7 @@ static void read_input(struct reader *reader)
     if (input && input->kind != JSON_TREE_ARRAY)
         field_refuse(&reader->fields, input, "invalid_type", "must be a string or an array of items");
     if (!input && !reader->request->previous)
-        field_refuse(&reader->fields, reader->body, "missing_required_parameter", "needs 'input'");
+        field_missing(&reader->fields, reader->body, "input");
     for (const struct json_node *item = input ? input->child : NULL; item && !reader->fields.status; item = item->next)
         read_item(reader, item);
 }
@@ -193,6 +193,7 @@ static const char *id_prefix(const struct json_node *item)
     return !type || node_says(type, "message")   ? "msg"
            : node_says(type, "reasoning")        ? "rs"
            : node_says(type, "custom_tool_call") ? "ctc"
+           : node_says(type, "compaction")       ? "cmp"
            : strstr(type->text, "_output")       ? "fco"
                                                  : "fc";
 }
@@ -443,7 +444,7 @@ goss_status responses_read(struct api_request *request, const struct api_setting
     if (reader.fields.status == GOSS_OK)
         read_tool_choice(&reader);
     if (reader.fields.status == GOSS_OK)
-        read_input(&reader);
+        read_items(&reader);
     keep_items(&reader, key);
     forget_held(&reader);
     return read_end(&reader, field_string(&reader.fields, reader.body, "instructions"));

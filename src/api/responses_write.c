@@ -151,7 +151,7 @@ static void write_part(const struct answer *answer, const struct answer_change *
     json_out_close(json, '}');
 }
 
-static void write_sealed(const struct answer_item *item, struct json_out *json)
+void sealed_write(const struct answer_item *item, struct json_out *json)
 {
     struct buffer sealed;
     buffer_init(&sealed, 2 * item->text.limit);
@@ -205,7 +205,7 @@ static void write_item(const struct answer *answer, const struct answer_change *
         json_out_open(json, "summary", '[');
         json_out_close(json, ']');
         if (answer->request->reasoning_sealed && item->done)
-            write_sealed(item, json);
+            sealed_write(item, json);
     }
     json_out_open(json, "content", '[');
     if (item->done)
@@ -216,7 +216,7 @@ static void write_item(const struct answer *answer, const struct answer_change *
 
 /* ---- the object ---- */
 
-static void write_usage(const struct answer *answer, struct json_out *json)
+void responses_usage(const struct answer *answer, struct json_out *json)
 {
     int reasoning;
     struct usage usage = answer_usage(answer, &reasoning);
@@ -279,7 +279,7 @@ static void write_response(const struct answer *answer, const char *key, struct 
     json_out_close(json, ']');
     write_parameters(answer->request, json);
     if (answer->choice[0].done)
-        write_usage(answer, json);
+        responses_usage(answer, json);
     else
         json_out_null(json, "usage");
     json_out_close(json, '}');

@@ -49,6 +49,11 @@ const char *call_text(const struct answer_item *item, size_t *size, char **owned
 /* One token's logprob with its likeliest alternatives: {"token","logprob","bytes","top_logprobs"}. */
 void logprob_write(const struct answer *answer, const struct sampled *sampled, struct json_out *json);
 
+/* "encrypted_content" of the Responses API: the item's text, sealed. */
+void sealed_write(const struct answer_item *item, struct json_out *json);
+/* Its "usage". */
+void responses_usage(const struct answer *answer, struct json_out *json);
+
 /* Sums over the choices; the prompt of several choices counts once. */
 struct usage answer_usage(const struct answer *answer, int *reasoning);
 

@@ -1,9 +1,11 @@
 /* Defects of other engines' APIs, each as a test that names its row (docs of the project: pitfalls A and P): what the
  * interface takes and gives, and what the model writes. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/turn.h"
+#include "api/chat.h"
 #include "api/responses.h"
 #include "support/harmony.h"
 #include "support/wire.h"
@@ -240,7 +242,12 @@ static void A7_refusals_have_a_status_a_field_and_a_code(void **state)
     } cases[] = {
         {API_RESPONSES, "{", "\"code\":\"invalid_json\"", 400},
         {API_RESPONSES, "[]", "\"code\":\"invalid_json\"", 400},
-        {API_RESPONSES, "{}", "\"code\":\"missing_required_parameter\"", 400},
+        {API_RESPONSES, "{}", "\"param\":\"input\",\"code\":\"missing_required_parameter\"", 400},
+        {API_RESPONSES, "{\"input\":[{\"type\":\"function_call\",\"name\":\"f\",\"arguments\":\"{}\"}]}",
+         "\"param\":\"input[0].call_id\",\"code\":\"missing_required_parameter\"", 400},
+        {API_RESPONSES, "{\"input\":\"x\",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"n\"}}}",
+         "\"param\":\"text.format.schema\"", 400},
+        {API_CHAT, "{}", "\"param\":\"messages\",\"code\":\"missing_required_parameter\"", 400},
         {API_RESPONSES, "{\"input\":7}", "\"param\":\"input\",\"code\":\"invalid_type\"", 400},
         {API_RESPONSES, "{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":5}]}]}",
          "\"param\":\"input[0].content[0].text\"", 400},
@@ -272,6 +279,59 @@ static void A7_refusals_have_a_status_a_field_and_a_code(void **state)
 }
 
 /* ---- P: what the model writes ---- */
+
+/* What the engine refuses is laid to the field that holds it. */
+static void S2_a_schema_that_makes_no_grammar_names_its_field(void **state)
+{
+    (void)state;
+    static const struct {
+        enum api_wire wire;
+        goss_status status;
+        const char *body, *param, *sentence;
+    } cases[] = {
+        {API_RESPONSES, GOSS_E_UNSUPPORTED,
+         "{\"input\":\"x\",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"n\",\"schema\":{\"type\":\"odd\"}}"
+         "}}",
+         "text.format.schema", "the schema"},
+        {API_RESPONSES, GOSS_E_FORMAT,
+         "{\"input\":\"x\",\"tools\":[" TOOL ",{\"type\":\"function\",\"name\":\"f\",\"strict\":true,\"parameters\":"
+         "{\"type\":\"odd\"}}]}",
+         "tools[1].parameters", "functions.f: schema: /type"},
+        {API_CHAT, GOSS_E_FORMAT,
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":\"json_schema\","
+         "\"json_schema\":{\"name\":\"n\",\"schema\":{\"type\":\"odd\"}}}}",
+         "response_format.json_schema.schema", "the schema"},
+        {API_CHAT, GOSS_E_LIMIT, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", "messages", "the schema"},
+        {API_CHAT, GOSS_E_MEMORY, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", "", "the schema"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct api_request request;
+        struct api_settings settings = wire_settings();
+        struct api_error error;
+        const char *body = cases[i].body;
+        goss_status status = cases[i].wire == API_CHAT
+                                 ? chat_read(&request, &settings, body, strlen(body), &error)
+                                 : responses_read(&request, &settings, "k", body, strlen(body), &error);
+        assert_int_equal(status, GOSS_OK);
+        error.base.status = cases[i].status;
+        (void)snprintf(error.base.text, sizeof error.base.text, "%s", cases[i].sentence);
+        api_request_blame(&request, &error);
+        assert_string_equal(error.param, cases[i].param);
+        api_request_close(&request);
+    }
+}
+
+static void messages_say_at_once_how_long_the_prompt_is(void **state)
+{
+    (void)state;
+    struct wire_run run = wire_answered(
+        API_MESSAGES, "{\"max_tokens\":50,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", answer_script);
+    const char *first = strstr(wire_text(&run.stream), "\"input_tokens\":");
+    const char *last = strstr(wire_text(&run.object), "\"input_tokens\":");
+    assert_true(first && last && atoi(first + 15) > 50);
+    assert_int_equal(atoi(first + 15), atoi(last + 15));
+    wire_close(&run);
+}
 
 static void P9_a_call_that_breaks_off_is_incomplete_and_never_lost(void **state)
 {
@@ -368,6 +428,8 @@ int main(void)
         cmocka_unit_test(A5_a_stream_and_an_object_are_the_same),
         cmocka_unit_test(A5_streamed_calls_come_whole_and_in_no_other_channel),
         cmocka_unit_test(A7_refusals_have_a_status_a_field_and_a_code),
+        cmocka_unit_test(S2_a_schema_that_makes_no_grammar_names_its_field),
+        cmocka_unit_test(messages_say_at_once_how_long_the_prompt_is),
         cmocka_unit_test(P9_a_call_that_breaks_off_is_incomplete_and_never_lost),
         cmocka_unit_test(P10_a_call_of_a_tool_that_was_not_declared_passes_through),
         cmocka_unit_test(P11_several_calls_in_one_answer_are_told_apart),

@@ -52,7 +52,7 @@ static void check_answer(const struct api_request *request)
     buffer_init(&out, OUT);
     buffer_init(&stream, OUT);
     insist(answer_open(&answer, request, NULL, &identity, NULL) == GOSS_OK);
-    insist(answer_start(&answer, &stream, NULL) == GOSS_OK);
+    insist(answer_start(&answer, 7, &stream, NULL) == GOSS_OK);
     insist(answer_write(&answer, &out, NULL) == GOSS_OK);
     is_json((const char *)out.data, out.size);
     insist(answer_fail(&answer, &reason, 2, &stream, NULL) == GOSS_OK);

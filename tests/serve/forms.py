@@ -124,6 +124,7 @@ def what_cannot_be_enforced_is_refused(s, path):
         body = {"messages": [{"role": "user", "content": "x"}]} if path == CHAT else {"input": "x"}
         status, _, answer = s.ask("POST", path, {**body, **options})
         assert status == 400 and words in answer["error"]["message"], (status, answer)
+        assert answer["error"]["param"].endswith(("schema", "parameters", "tool_choice")), answer
         assert answer["error"]["type"] == "invalid_request_error" and answer["error"]["code"] != "context_length_exceeded"
 
     refused(schema_of(path, {"type": "array", "uniqueItems": True}), "/uniqueItems")

@@ -5,6 +5,7 @@
 
 #include "agent/turn.h"
 #include "api/chat.h"
+#include "api/compact.h"
 #include "api/completions.h"
 #include "api/held.h"
 #include "api/messages.h"
@@ -28,6 +29,8 @@ struct api_settings wire_settings(void)
 static goss_status read_body(struct wire_run *run, struct api_request *request)
 {
     size_t n = strlen(run->body);
+    if (run->compact)
+        return compact_read(request, &run->settings, run->body, n, &run->error);
     switch (run->wire) {
     case API_RESPONSES: return responses_read(request, &run->settings, run->key, run->body, n, &run->error);
     case API_CHAT: return chat_read(request, &run->settings, run->body, n, &run->error);
@@ -152,11 +155,13 @@ static void answer_request(struct wire_run *run, struct api_request *request)
     struct answer answer;
     struct answer_identity identity = {.key = run->key, .created = created};
     assert_int_equal(answer_open(&answer, request, support_harmony.tokenizer, &identity, NULL), GOSS_OK);
-    assert_int_equal(answer_start(&answer, &run->stream, NULL), GOSS_OK);
     for (int i = 0; i < answer.n_choice; i++) {
         struct stage stage;
         open_stage(&stage, run, request, i);
         keep_prompt(run, stage.turn);
+        size_t n_prompt;
+        (void)turn_prompt(stage.turn, &n_prompt);
+        assert_int_equal(answer_start(&answer, n_prompt, &run->stream, NULL), GOSS_OK);
         run_turn(run, &stage, &answer, i);
         if (i == answer.n_choice - 1) {
             assert_int_equal(answer_write(&answer, &run->object, NULL), GOSS_OK);
@@ -169,7 +174,7 @@ static void answer_request(struct wire_run *run, struct api_request *request)
         }
         close_stage(&stage);
     }
-    run->http = answer.status == ANSWER_FAILED && run->wire != API_RESPONSES ? 500 : 200;
+    run->http = answer_is_error(&answer) ? 500 : 200;
     answer_close(&answer);
 }
 

@@ -10,6 +10,7 @@
 struct wire_run {
     /* in */
     enum api_wire wire;
+    bool compact; /* API_RESPONSES: a compaction */
     const char *body;
     const char *const *script; /* [n_script] what the model says for each choice, control tokens by their literals; a
                                   choice beyond the last says the last */
