@@ -47,7 +47,8 @@ void serve_compact(struct serve *serve, struct net_exchange *exchange, const cha
 void serve_answer_message(struct serve *serve, struct net_exchange *exchange, struct api_held *held, const void *text,
                           size_t size);
 void serve_refuse_message(struct net_exchange *exchange, struct api_error *error);
-void serve_count_tokens(struct serve *serve, struct net_exchange *exchange);
+/* How many tokens the prompt of a request has: of API_MESSAGES or API_RESPONSES. */
+void serve_count_tokens(struct serve *serve, struct net_exchange *exchange, enum api_wire wire);
 /* The settings of a request: whose it is, and a seed of its own. */
 struct api_settings serve_settings(const struct serve *serve, const struct net_exchange *exchange);
 void serve_refuse(struct net_exchange *exchange, enum api_wire wire, struct api_error *error);

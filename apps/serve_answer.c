@@ -145,7 +145,7 @@ static goss_status submit(struct job *job, struct api_error *error)
 {
     enum service_place place = PLACE_TAKEN;
     goss_status status = copy_conversations(job, &error->base);
-    while (!status && job->n_ticket < job->answer.n_choice) {
+    while (!status && !job->request.silent && job->n_ticket < job->answer.n_choice) {
         status = submit_turn(job, job->n_ticket, &place, &error->base);
         job->n_ticket += !status;
     }
@@ -289,7 +289,11 @@ static void send_out(struct job *job)
 static goss_status take_events(struct job *job, goss_error *error)
 {
     struct buffer *stream = job->request.stream ? &job->out : NULL;
-    goss_status status = answer_start(&job->answer, ticket_prompt_size(job->ticket[0]), stream, error);
+    size_t n_prompt = job->n_ticket ? ticket_prompt_size(job->ticket[0]) : 0;
+    goss_status status = answer_start(&job->answer, n_prompt, stream, error);
+    if (!status && job->request.silent)
+        status =
+            answer_add(&job->answer, 0, &(struct turn_event){.kind = TURN_DONE}, NULL, 0, time(NULL), stream, error);
     for (int i = 0; !status && i < job->n_ticket; i++) {
         struct turn_event event;
         size_t n;
@@ -468,7 +472,7 @@ void serve_answer_message(struct serve *serve, struct net_exchange *exchange, st
         close_job(job);
 }
 
-void serve_count_tokens(struct serve *serve, struct net_exchange *exchange)
+void serve_count_tokens(struct serve *serve, struct net_exchange *exchange, enum api_wire wire)
 {
     const struct net_request *r = net_request(exchange);
     struct api_settings settings = serve_settings(serve, exchange);
@@ -477,17 +481,22 @@ void serve_count_tokens(struct serve *serve, struct net_exchange *exchange)
     struct token_list ids = {0};
     struct buffer out;
     buffer_init(&out, OUT_LIMIT);
-    goss_status status = messages_read(&request, &settings, true, r->body, r->body_size, &error);
+    goss_status status = wire == API_RESPONSES
+                             ? responses_read(&request, &settings, r->id, r->body, r->body_size, &error)
+                             : messages_read(&request, &settings, true, r->body, r->body_size, &error);
+    pthread_mutex_lock(&serve->lock);
     if (!status)
-        status = api_request_assemble(&request, NULL, NULL, &error);
+        status = api_request_assemble(&request, serve->store, serve->recall, &error);
+    pthread_mutex_unlock(&serve->lock);
     struct render_options options = {
         .mode = RENDER_COMPLETION, .next_role = ROLE_ASSISTANT, .drop = request.turn.drop, .call = request.turn.call};
     if (!status)
         status = render(&serve->harmony, &request.conversation, &options, &ids, &error.base);
     if (!status)
-        status = messages_write_count(ids.size, &out, &error.base);
+        status = wire == API_RESPONSES ? responses_write_count(ids.size, &out, &error.base)
+                                       : messages_write_count(ids.size, &out, &error.base);
     if (status)
-        serve_refuse(exchange, API_MESSAGES, &error);
+        serve_refuse(exchange, wire, &error);
     else
         net_reply(exchange, 200, "application/json", out.data, out.size);
     token_list_free(&ids);

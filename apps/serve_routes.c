@@ -79,7 +79,13 @@ static void messages(struct serve *serve, struct net_exchange *exchange, const c
 static void count_tokens(struct serve *serve, struct net_exchange *exchange, const char *id)
 {
     (void)id;
-    serve_count_tokens(serve, exchange);
+    serve_count_tokens(serve, exchange, API_MESSAGES);
+}
+
+static void input_tokens(struct serve *serve, struct net_exchange *exchange, const char *id)
+{
+    (void)id;
+    serve_count_tokens(serve, exchange, API_RESPONSES);
 }
 
 static void reply_tokens(struct net_exchange *exchange, goss_status status, struct buffer *out, struct api_error *error)
@@ -129,6 +135,7 @@ static const struct route {
     {"GET", "/v1/responses/*", serve_stored_get},
     {"DELETE", "/v1/responses/*", serve_stored_delete},
     {"POST", "/v1/responses/compact", serve_compact},
+    {"POST", "/v1/responses/input_tokens", input_tokens},
     {"POST", "/v1/responses/*/cancel", serve_stored_cancel},
     {"GET", "/v1/responses/*/input_items", serve_stored_input},
     {"POST", "/v1/chat/completions", chat},

@@ -121,6 +121,7 @@ struct api_request {
     bool schema_strict;      /* as the client said; turn.schema is enforced either way */
 
     bool stream, usage_in_stream, store, background;
+    bool silent;              /* over a WebSocket: the input is only kept, for a later message to continue it */
     bool compact;             /* API_RESPONSES: the answer is a compaction of the conversation (api/compact.h) */
     bool reasoning_shown;     /* API_MESSAGES: thinking blocks are wanted */
     bool reasoning_sealed;    /* API_RESPONSES: include has reasoning.encrypted_content */

@@ -16,6 +16,8 @@ goss_status responses_write_fault(struct api_error *error, struct buffer *out, g
  * newest first unless `ascending`. 400 for an id that is not there. */
 goss_status responses_write_input_items(const char *items, size_t size, int limit, const char *after, bool ascending,
                                         struct buffer *out, struct api_error *error);
+/* POST /v1/responses/input_tokens. */
+goss_status responses_write_count(size_t n, struct buffer *out, goss_error *error);
 /* DELETE /v1/responses/ID. */
 goss_status responses_write_deleted(const char *id, struct buffer *out, goss_error *error);
 

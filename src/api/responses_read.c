@@ -408,17 +408,20 @@ static void read_options(struct reader *reader)
     refuse_missing(reader);
 }
 
-/* A message of a WebSocket is the body of a request with a type, and without what says how to answer over HTTP. */
+/* A message of a WebSocket is the body of a request with a type. What says how to answer over HTTP has no place in it,
+ * but clients that say there what is so anyway are understood. */
 static void read_message_type(struct reader *reader)
 {
-    static const char *const of_http[] = {"stream", "stream_options", "background"};
     struct fields *f = &reader->fields;
     const struct json_node *type = field(reader->body, "type");
     if (!node_says(type, "response.create"))
         field_refuse(f, type ? type : reader->body, "unsupported_event", "needs the type response.create");
-    for (size_t i = 0; i < sizeof of_http / sizeof *of_http; i++)
-        if (field(reader->body, of_http[i]))
-            field_refuse(f, field(reader->body, of_http[i]), "invalid_value", "has no place in a WebSocket's message");
+    if (!field_bool(f, reader->body, "stream", true))
+        field_refuse(f, field(reader->body, "stream"), "invalid_value", "must not be false: a WebSocket gets events");
+    if (field_bool(f, reader->body, "background", false))
+        field_refuse(f, field(reader->body, "background"), "invalid_value",
+                     "must not be true in a WebSocket's message");
+    reader->request->silent = !field_bool(f, reader->body, "generate", true);
 }
 
 /* A continuation that fails takes with it what it was to continue. */

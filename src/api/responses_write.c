@@ -450,6 +450,16 @@ goss_status responses_write_fault(struct api_error *error, struct buffer *out, g
     return json.status;
 }
 
+goss_status responses_write_count(size_t n, struct buffer *out, goss_error *error)
+{
+    struct json_out json = {.out = out, .error = error};
+    json_out_open(&json, NULL, '{');
+    json_out_text(&json, "object", "response.input_tokens");
+    json_out_integer(&json, "input_tokens", (long long)n);
+    json_out_close(&json, '}');
+    return json.status;
+}
+
 /* ---- stored responses ---- */
 
 goss_status responses_write_deleted(const char *id, struct buffer *out, goss_error *error)

@@ -94,7 +94,7 @@ static void a_continuation_that_fails_takes_with_it_what_it_continued(void **sta
                "\"output\":"
                "\"x\"}]}",
         CREATE "\"previous_response_id\":\"resp_a1\",\"input\":\"x\",\"temperature\":9}",
-        CREATE "\"previous_response_id\":\"resp_a1\",\"input\":\"x\",\"stream\":true}",
+        CREATE "\"previous_response_id\":\"resp_a1\",\"input\":\"x\",\"stream\":false}",
     };
     for (size_t i = 0; i < sizeof failing / sizeof *failing; i++) {
         struct socket socket = opened();
@@ -136,10 +136,12 @@ static void a_message_begins_a_response_and_says_nothing_of_http(void **state)
     struct socket socket = opened();
     refused(say(&socket, "a", "{\"input\":\"x\"}", answer_script), "unsupported_event");
     refused(say(&socket, "a", "{\"type\":\"response.cancel\"}", answer_script), "unsupported_event");
-    refused(say(&socket, "a", CREATE "\"input\":\"x\",\"background\":false}", answer_script),
+    refused(say(&socket, "a", CREATE "\"input\":\"x\",\"background\":true}", answer_script),
             "\"param\":\"background\"");
-    refused(say(&socket, "a", CREATE "\"input\":\"x\",\"stream_options\":{}}", answer_script),
-            "\"param\":\"stream_options\"");
+    refused(say(&socket, "a", CREATE "\"input\":\"x\",\"stream\":false}", answer_script), "\"param\":\"stream\"");
+    answered(say(&socket, "a", CREATE "\"input\":\"x\",\"stream\":true,\"stream_options\":{},\"background\":false}",
+                 answer_script),
+             "x");
     refused(say(&socket, "a", "[]", answer_script), "\"error\"");
     refused(say(&socket, "a", "", answer_script), "invalid_json");
     held_close(&socket.held);

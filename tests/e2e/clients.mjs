@@ -1,4 +1,4 @@
-// The official JavaScript clients against a running server. usage: clients.mjs CALLER SAYER, as clients.py says.
+// The official JavaScript clients against a running server. usage: clients.mjs CALLER SAYER FORMER, as clients.py says.
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import { Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, setTracingDisabled, tool } from "@openai/agents";
@@ -6,12 +6,17 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool as aiTool } from "ai";
 import OpenAI from "openai";
+import { zodFunction, zodResponseFormat, zodResponsesFunction, zodTextFormat } from "openai/helpers/zod";
+import { ResponsesWS } from "openai/resources/responses/ws";
 import { z } from "zod";
 
-const [callerUrl, sayerUrl] = process.argv.slice(2);
+const [callerUrl, sayerUrl, formerUrl] = process.argv.slice(2);
 const options = { apiKey: "none", maxRetries: 0 };
 const caller = new OpenAI({ baseURL: callerUrl, ...options });
 const sayer = new OpenAI({ baseURL: sayerUrl, ...options });
+const former = new OpenAI({ baseURL: formerUrl, ...options });
+const Report = z.object({ city: z.string(), degrees: z.number().int() }), REPORT = { city: "Oslo", degrees: 20 };
+const City = z.object({ city: z.string() });
 const SAID = "It is sunny in Paris!", THOUGHT = "I should look, evidently", ARGUMENTS = '{"city":"Rome"}';
 const question = "How is the weather?", ask = [{ role: "user", content: question }];
 const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
@@ -48,6 +53,39 @@ const checks = {
     const stream = caller.chat.completions.stream({ model: "m", messages: ask, tools: chatTools });
     const a = await stream.finalChatCompletion();
     assert.equal(a.choices[0].message.tool_calls[0].function.arguments, ARGUMENTS);
+  },
+
+  async openai_chat_parses_answers_and_calls_into_objects() {
+    const format = zodResponseFormat(Report, "report");
+    const a = await former.chat.completions.parse({ model: "m", messages: ask, response_format: format });
+    assert.deepEqual(a.choices[0].message.parsed, REPORT);
+    const b = await former.chat.completions.stream({ model: "m", messages: ask, response_format: format }).finalChatCompletion();
+    assert.deepEqual(b.choices[0].message.parsed, REPORT);
+    const tools = [zodFunction({ name: "get_weather", parameters: City })];
+    const c = await caller.chat.completions.parse({ model: "m", messages: ask, tools });
+    assert.deepEqual(c.choices[0].message.tool_calls[0].function.parsed_arguments, { city: "Rome" });
+  },
+
+  async openai_responses_parse_answers_and_calls_into_objects() {
+    const text = { format: zodTextFormat(Report, "report") };
+    assert.deepEqual((await former.responses.parse({ model: "m", input: question, text })).output_parsed, REPORT);
+    const tools = [zodResponsesFunction({ name: "get_weather", parameters: City })];
+    const a = await caller.responses.parse({ model: "m", input: question, tools });
+    assert.deepEqual(a.output.at(-1).parsed_arguments, { city: "Rome" });
+  },
+
+  async openai_responses_go_on_over_a_websocket() {
+    const socket = new ResponsesWS(caller);
+    const answered = (body) => new Promise((resolve, reject) => {
+      socket.once("response.completed", (event) => resolve(event.response));
+      socket.once("error", reject);
+      socket.send({ type: "response.create", model: "m", tools: responseTools, store: false, ...body });
+    });
+    const a = await answered({ input: question });
+    const output = { type: "function_call_output", call_id: a.output.at(-1).call_id, output: "sunny" };
+    const b = await answered({ previous_response_id: a.id, input: [output] });
+    assert.equal(b.output.at(-1).content[0].text, SAID);
+    socket.close();
   },
 
   async openai_responses_answer_and_stream() {

@@ -1,6 +1,7 @@
-"""The official Python clients against a running server. usage: clients.py CALLER SAYER: the base addresses (ending in
-/v1) of two servers, whose models play a part (scripted.py): CALLER's calls get_weather({"city":"Rome"}) and then says
-what SAYER's says at once, "It is sunny in Paris!", both after the reasoning "I should look, evidently"."""
+"""The official Python clients against a running server. usage: clients.py CALLER SAYER FORMER: the base addresses (ending
+in /v1) of servers whose models play a part (scripted.py): CALLER's calls get_weather({"city":"Rome"}) and then says
+what SAYER's says at once, "It is sunny in Paris!"; FORMER's says {"city":"Oslo","degrees":20}; all after the reasoning
+"I should look, evidently"."""
 import asyncio
 import os
 import subprocess
@@ -11,15 +12,30 @@ import traceback
 import agents
 import anthropic
 import openai
+import pydantic
 
-caller_url, sayer_url = sys.argv[1:3]
-caller, sayer = (openai.OpenAI(base_url=url, api_key="none", max_retries=0) for url in (caller_url, sayer_url))
+caller_url, sayer_url, former_url = sys.argv[1:4]
+caller, sayer, former = (openai.OpenAI(base_url=url, api_key="none", max_retries=0) for url in sys.argv[1:4])
 SAID, THOUGHT, ARGUMENTS = "It is sunny in Paris!", "I should look, evidently", '{"city":"Rome"}'
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 ASK = [{"role": "user", "content": "How is the weather?"}]
 CHAT_TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": PARAMETERS}}]
 TOOLS = [{"type": "function", "name": "get_weather", "description": "The weather", "parameters": PARAMETERS}]
 checks = []
+
+
+class Report(pydantic.BaseModel):
+    city: str
+    degrees: int
+
+
+class get_weather(pydantic.BaseModel):
+    """The weather"""
+
+    city: str
+
+
+REPORT = Report(city="Oslo", degrees=20)
 
 
 def check(function):
@@ -84,6 +100,18 @@ def openai_chat_stops_at_a_string_and_at_a_length():
     assert a.choices[0].finish_reason == "length", a
 
 
+@check
+def openai_chat_parses_answers_and_calls_into_models():
+    a = former.chat.completions.parse(model="m", messages=ASK, response_format=Report)
+    assert a.choices[0].message.parsed == REPORT, a
+    with former.chat.completions.stream(model="m", messages=ASK, response_format=Report) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.parsed == REPORT
+    a = caller.chat.completions.parse(model="m", messages=ASK, tools=[openai.pydantic_function_tool(get_weather)])
+    assert a.choices[0].message.tool_calls[0].function.parsed_arguments == get_weather(city="Rome"), a
+
+
 # ---- openai: Responses
 
 
@@ -130,6 +158,49 @@ def openai_responses_call_and_continue_by_sending_everything_back():
     items = [item.model_dump(exclude_none=True) for item in a.output]
     b = caller.responses.create(model="m", input=[*ASK, *items, answer], tools=TOOLS, store=False)
     assert b.output_text == SAID, b
+
+
+@check
+def openai_responses_parse_answers_and_calls_into_models():
+    assert former.responses.parse(model="m", input="How is the weather?", text_format=Report).output_parsed == REPORT
+    with former.responses.stream(model="m", input="How is the weather?", text_format=Report) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_response().output_parsed == REPORT
+    a = caller.responses.parse(model="m", input="How is the weather?", tools=[openai.pydantic_function_tool(get_weather)])
+    assert a.output[-1].parsed_arguments == get_weather(city="Rome"), a
+
+
+@check
+def openai_responses_go_on_over_a_websocket():
+    with caller.responses.connect() as socket:
+        def ask(**body):
+            socket.response.create(model="m", tools=TOOLS, store=False, **body)
+            for event in socket:
+                assert event.type != "error", event
+                if event.type == "response.completed":
+                    return event.response
+
+        a = ask(input="How is the weather?")
+        call = next(item for item in a.output if item.type == "function_call")
+        answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        assert ask(previous_response_id=a.id, input=[answer]).output_text == SAID
+        warm = ask(generate=False, input="How is the weather?")
+        assert warm.output == [] and ask(previous_response_id=warm.id, input="Now?").output[-1].type == "function_call"
+
+
+@check
+def openai_responses_are_compacted_and_go_on():
+    a = sayer.responses.compact(model="m", input=[*ASK, {"role": "assistant", "content": "Sunny."}])
+    assert [item.type for item in a.output] == ["message", "compaction"] and a.usage.output_tokens > 0, a
+    items = [item.model_dump(exclude_none=True) for item in a.output]
+    assert sayer.responses.create(model="m", input=[*items, *ASK]).output_text == SAID
+
+
+@check
+def openai_responses_count_their_input():
+    n = sayer.responses.input_tokens.count(model="m", input="How is the weather?").input_tokens
+    assert n == sayer.responses.create(model="m", input="How is the weather?").usage.input_tokens
 
 
 @check

@@ -1,7 +1,7 @@
 # A scripted session of Codex: it is to run a command that the model calls for, and to end with the model's answer.
-# usage: codex.sh CODEX BASE_URL FOLDER: the model plays exec_command({"cmd":"touch qx7"}), then "The file is there!".
+# usage: codex.sh CODEX BASE_URL FOLDER WEBSOCKET(true or false): the model plays exec_command({"cmd":"touch qx7"}), then "The file is there!".
 set -eu
-codex=$1 url=$2 folder=$3
+codex=$1 url=$2 folder=$3 websocket=$4
 rm -rf "$folder" && mkdir -p "$folder/home" "$folder/work"
 curl -sf "$url/models" >"$folder/home/models.json"
 cat >"$folder/home/config.toml" <<END
@@ -13,6 +13,7 @@ model_catalog_json = "$folder/home/models.json"
 name = "gossamer"
 base_url = "$url"
 wire_api = "responses"
+supports_websockets = $websocket
 END
 cd "$folder/work"
 CODEX_HOME=$folder/home timeout 120 "$codex" exec --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox \

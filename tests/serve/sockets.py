@@ -129,12 +129,24 @@ def an_unstored_response_goes_on_where_it_was_made_and_only_there(s):
     other.close()
 
 
+def an_input_can_be_sent_ahead(s):
+    ws = Socket(s)
+    ahead = ws.ask(input="Hello " * 20, store=False, generate=False)
+    assert [e["type"] for e in ahead] == ["response.created", "response.in_progress", "response.completed"], ahead
+    assert ahead[-1]["response"]["output"] == [] and ahead[-1]["response"]["usage"]["output_tokens"] == 0
+    alone = ws.ask(input="And now?", max_output_tokens=4, store=False)[-1]["response"]
+    ahead = ws.ask(input="Hello " * 20, generate=False)[-1]["response"]
+    after = ws.ask(input="And now?", max_output_tokens=4, previous_response_id=ahead["id"])[-1]["response"]
+    assert after["usage"]["input_tokens"] >= alone["usage"]["input_tokens"] + 20, (alone["usage"], after["usage"])
+    ws.close()
+
+
 def messages_that_make_no_sense_leave_the_socket_open(s):
     ws = Socket(s)
     ws.send_frame(TEXT, b"{")
     assert ws.events()[-1]["error"]["code"] == "invalid_json"
     assert ws.refusal(type="session.update") == "unsupported_event"
-    assert ws.refusal(input="x", stream=True) == "invalid_value"
+    assert ws.refusal(input="x", stream=False) == "invalid_value"
     assert ws.refusal(input="x " * 4000) == "context_length_exceeded"
     assert ws.ask(input="x", max_output_tokens=4)[-1]["type"] == "response.incomplete"
     ws.close()
@@ -209,7 +221,7 @@ with Server() as server:
     long = long_body(server)
     for test in (a_socket_gives_the_events_of_a_stream, messages_sent_together_are_answered_one_after_the_other,
                  an_unstored_response_goes_on_where_it_was_made_and_only_there,
-                 messages_that_make_no_sense_leave_the_socket_open, a_ping_is_answered_during_an_answer_and_leaving_ends_it,
+                 an_input_can_be_sent_ahead, messages_that_make_no_sense_leave_the_socket_open, a_ping_is_answered_during_an_answer_and_leaving_ends_it,
                  stopping_ends_answers_with_their_last_event):
         test(server)
         print("ok  ", test.__name__)

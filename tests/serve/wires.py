@@ -7,7 +7,7 @@ import signal
 from serving import Server, eventually
 
 ROUTES = [("GET", "/metrics"), ("GET", "/v1/models"), ("GET", "/v1/models/toy"), ("POST", "/v1/responses"),
-          ("GET", "/v1/responses"), ("POST", "/v1/responses/compact"),
+          ("GET", "/v1/responses"), ("POST", "/v1/responses/compact"), ("POST", "/v1/responses/input_tokens"),
           ("GET", "/v1/responses/resp_x"), ("DELETE", "/v1/responses/resp_x"), ("POST", "/v1/responses/resp_x/cancel"),
           ("GET", "/v1/responses/resp_x/input_items"), ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"),
           ("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"), ("POST", "/v1/tokenize"),
