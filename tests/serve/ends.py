@@ -2,6 +2,7 @@
 clients do: one that goes away ends its answer before the next step of the model, wherever it was."""
 import json
 import os
+import pathlib
 import signal
 import socket
 import threading
@@ -92,9 +93,7 @@ def a_model_file_cut_short_is_named():
     os.system("cp -r slow cut")
     with Server("-m", "cut") as s:
         assert s.post("/v1/completions", {"prompt": "Hi", "max_tokens": 3})["choices"]
-        mapped = [line.split()[-1] for line in open(f"/proc/{s.process.pid}/maps") if "/" in line and ("cut" in line.split()[-1] or ".goss" in line)]
-        assert mapped, "the model is not mapped"
-        file = max(set(mapped), key=os.path.getsize)
+        file = str(max(pathlib.Path(os.environ["HOME"]).rglob("*.gossamer"), key=os.path.getctime))
         os.truncate(file, 4096)
         try:
             s.ask("POST", "/v1/completions", {"prompt": "Hi", "max_tokens": 100, **LONG})
