@@ -348,10 +348,8 @@ static void run(struct job *job)
 {
     goss_error error;
     bool background = job->request.background, socket = job->settings.held;
-    if (!socket) {
+    if (!socket)
         tell_seed(job);
-        warn_of_forced_call(job);
-    }
     if (background) {
         reply_object(job);
         job->attached = false;
@@ -414,6 +412,8 @@ static void do_job(struct job *job, enum api_wire wire)
         status = assemble(job, &error);
     if (!status)
         status = answer_open(&job->answer, &job->request, job->serve->session.tokenizer, &identity, &error.base);
+    if (!status && !job->settings.held)
+        warn_of_forced_call(job); /* now: a turn under way adds to the conversation */
     if (!status)
         status = submit(job, &error);
     if (!status) {

@@ -102,7 +102,7 @@ enum MHD_Result request_step(void *server, struct MHD_Connection *connection, co
 /* exchange.c */
 struct net_exchange *exchange_open(struct net_server *server, struct MHD_Connection *connection);
 void exchange_let_go(struct net_exchange *exchange); /* one owner fewer; the lock is held */
-/* Fills in a whole answer that names a fault. The lock is not needed before the handler runs. */
+/* Fills in a whole answer that names a fault. The lock is held. */
 void exchange_fault(struct net_exchange *exchange, int status, const char *code, const char *text);
 /* Hands the answer to libmicrohttpd; called by its thread. */
 enum MHD_Result exchange_queue(struct net_exchange *exchange);

@@ -180,7 +180,9 @@ static enum MHD_Result answer_fault(struct net_exchange *e, const struct fault *
         net_reply_header(e, "Retry-After", "1");
     if (fault->status == 401)
         net_reply_header(e, "WWW-Authenticate", "Bearer");
+    pthread_mutex_lock(&e->server->lock); /* the watcher looks at the phase */
     exchange_fault(e, fault->status, fault->code, fault->text);
+    pthread_mutex_unlock(&e->server->lock);
     return exchange_queue(e);
 }
 
@@ -191,9 +193,11 @@ static enum MHD_Result take_head(struct net_exchange *e, const char *method, con
     if (!fault.status)
         fault = check_sender(e);
     if (!fault.status && is_preflight(e)) {
+        pthread_mutex_lock(&e->server->lock);
         e->status = 204;
         e->type = "text/plain";
         e->phase = PHASE_ANSWER;
+        pthread_mutex_unlock(&e->server->lock);
         return exchange_queue(e);
     }
     if (!fault.status)

@@ -240,14 +240,14 @@ goss_status net_server_open(struct net_server **out, const struct net_options *o
     (void)pthread_cond_init(&server->changed, &clock);
     (void)pthread_condattr_destroy(&clock);
     goss_status status = watch_open(server, error);
+    *out = server; /* before the first request, whose handler may ask for it */
     if (!status)
         status = start(server, error);
     if (status) {
+        *out = NULL;
         net_server_close(server);
-        return status;
     }
-    *out = server;
-    return GOSS_OK;
+    return status;
 }
 
 /* Those that wait for their client see what has become of the server. */

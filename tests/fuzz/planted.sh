@@ -20,8 +20,10 @@ mkdir "$work/objects"
 cp -r "$top/src" "$top/include" "$work"/
 for file in "$work"/src/{base,weights,text,harmony,grammar,engine,agent,store,api,model}/*.c "$work"/src/net/{url,guard}.c \
     "$top"/tests/support/{grammar,harmony}.c; do
-    compile "$file"
+    compile "$file" &
+    [ "$(jobs -r | wc -l)" -lt "$(nproc)" ] || wait -n
 done
+wait
 
 # try FUZZER FILE CHECK REPLACEMENT: the text CHECK, which must be in FILE once, gives way to REPLACEMENT.
 try() {

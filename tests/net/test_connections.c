@@ -231,9 +231,28 @@ static void closing_cuts_off_whoever_is_left(void **state)
     (void)close(b);
 }
 
+static void who_came_before_the_server_finds_it_whole(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        raw_listen();
+        int fd = dial();
+        static const char text[] = "GET /requests HTTP/1.1\r\n" HEAD "\r\n";
+        say(fd, text);
+        raw_open();
+        char *answer = get(fd, 3 * SECOND);
+        assert_string_equal(strstr(answer, "\r\n\r\n"), "\r\n\r\n1");
+        free(answer);
+        (void)close(fd);
+        net_server_close(raw.server);
+        raw.server = NULL;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        RAW_TEST(who_came_before_the_server_finds_it_whole),
         RAW_TEST(more_connections_than_the_limit_are_told_so),
         RAW_TEST(more_requests_at_once_than_the_limit_are_told_so),
         RAW_TEST(slow_heads_and_bodies_are_cut_off_in_time),

@@ -131,7 +131,7 @@ def S3_a_call_that_is_forced_again_is_made_and_warned_of(s):
                {"role": "tool", "tool_call_id": "c", "content": "found"}]
     named = {"type": "function", "function": {"name": "look"}}
     for messages, choice, warned in ((HI, "required", False), (history, "auto", False), (history, "required", True), (history, named, True),
-                                     ([*history, *HI], "required", False)):
+                                     ([*history, *HI], "required", False)) * 5:
         status, head, answer = s.ask("POST", CHAT, {"messages": messages, "tools": tools, "tool_choice": choice, "max_tokens": 3})
         assert status == 200 and (head["x-gossamer-warning"] is not None) == warned, (choice, answer)
 

@@ -96,6 +96,10 @@ static void handle(void *argument, struct net_exchange *exchange)
         net_reply(exchange, 200, "application/octet-stream", request->body, request->body_size);
     } else if (strcmp(request->path, "/who") == 0) {
         net_reply(exchange, 200, "text/plain", request->caller.name, strlen(request->caller.name));
+    } else if (strcmp(request->path, "/requests") == 0) {
+        char text[16];
+        int n = snprintf(text, sizeof text, "%d", net_server_counts(raw.server).requests);
+        net_reply(exchange, 200, "text/plain", text, (size_t)n);
     } else if (strcmp(request->path, "/stream") == 0) {
         stream(exchange);
     } else if (strcmp(request->path, "/quiet") == 0) { /* a stream that says nothing until its client leaves */
@@ -124,7 +128,7 @@ static void log_access(void *argument, const struct net_access *access)
     note(&raw.logged);
 }
 
-void raw_begin(void)
+void raw_listen(void)
 {
     goss_error error;
     raw.port = 0;
@@ -132,8 +136,19 @@ void raw_begin(void)
     raw.options.handle = handle;
     raw.options.log = log_access;
     assert_int_equal(net_listen("127.0.0.1", &raw.port, &raw.options.socket, &error), GOSS_OK);
+}
+
+void raw_open(void)
+{
+    goss_error error;
     if (net_server_open(&raw.server, &raw.options, &error))
         fail_msg("%s", error.text);
+}
+
+void raw_begin(void)
+{
+    raw_listen();
+    raw_open();
 }
 
 int raw_setup(void **state)

@@ -28,8 +28,10 @@ extern struct raw_server raw; /* of the running test */
 
 /* Waits up to ten seconds for a count. */
 bool reaches(const int *count, int least);
-/* Starts it, with the options as they are then. */
+/* Starts it, with the options as they are then; or in two steps, between which clients wait. */
 void raw_begin(void);
+void raw_listen(void);
+void raw_open(void);
 int raw_setup(void **state);
 int raw_teardown(void **state);
 
