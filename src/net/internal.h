@@ -4,6 +4,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -83,7 +84,8 @@ struct net_server {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* requests, handlers or exchanges became fewer */
     pthread_t watcher;
-    bool watching, closing, draining;
+    bool watching, closing;
+    atomic_bool draining;
     int epoll, wake; /* the watcher's */
     struct link *links;
     uint64_t serials;
