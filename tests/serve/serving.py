@@ -38,7 +38,7 @@ class Server:
             make_slow()
         self.log = f"log{time.monotonic_ns()}"
         # LeakSanitizer looks into the process by ways that the sandbox has closed.
-        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}
+        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "atexit_sleep_ms=0", **(env or {})}
         self.process = subprocess.Popen(
             [*wrap, program, "serve", "-m", "toy", "--port", "0", "--context", "2048", "--threads", "1", *options],
             stdout=subprocess.PIPE, stderr=open(self.log, "wb"), env=env, pass_fds=fds)
