@@ -58,9 +58,9 @@ check-arm64:
 	cd $(BUILD)-arm64 && ctest --output-on-failure -j $(JOBS) -L '$(ARM64_TESTS)'
 
 # Others' clients against the server, installed from PyPI and npm into the build folder. docs/clients.md
-# OPENRESPONSES=FOLDER adds the compliance suite of Open Responses, from a checkout of it.
+# OPENRESPONSES=FOLDER and GPTOSS=FOLDER add the suites of Open Responses and openai/gpt-oss, from checkouts of them.
 check-clients: all
-	tests/e2e/run $(BUILD)/gossamer $(BUILD)/clients $(OPENRESPONSES)
+	tests/e2e/run $(BUILD)/gossamer $(BUILD)/clients "$(OPENRESPONSES)" "$(GPTOSS)"
 
 # The program, its manual pages and completions, below DESTDIR and PREFIX.
 install: all

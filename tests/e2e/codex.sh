@@ -22,3 +22,4 @@ test -e qx7 || { echo "the command was not run"; tail -20 ../errors; exit 1; }
 grep -q "The file is there!" ../out || { echo "no answer"; cat ../out; exit 1; }
 ! grep -q "metadata for" ../errors || { echo "the catalogue of models was not understood"; exit 1; }
 echo "ok   codex_runs_a_command_and_reports"
+echo "1 of 1: codex"

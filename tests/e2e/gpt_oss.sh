@@ -35,7 +35,7 @@ try get_system_health '{}'
 try get_weather '{"location":"Rome"}'
 try markdown_to_html '{"markdown":"# Hi"}'
 try detect_language '{"text":"Hallo"}'
-try generate_chart '{"data":[[1,2]],"chart_type":"bar"}'
+try generate_chart '{"chart_type":"bar","data":[[7]]}'
 try query_database '{"table":"users","columns":["id"]}'
 good=$(cat rollout_*.jsonl | grep -c '"success":true,"provider"') all=$(cat cases.jsonl | grep -c tool_name)
 echo "$good of $((2 * all)): compatibility test of openai/gpt-oss"

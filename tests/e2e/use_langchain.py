@@ -30,7 +30,6 @@ def model(url, responses):
 def answers_and_streams(responses):
     assert model(sayer, responses).invoke(QUESTION).text == SAID
     assert "".join(chunk.text for chunk in model(sayer, responses).stream(QUESTION)) == SAID
-    assert asyncio.run(model(sayer, responses).ainvoke(QUESTION)).usage_metadata["output_tokens"] > 5
 
 
 def calls_a_tool_and_goes_on(responses):
@@ -47,16 +46,23 @@ def gives_structured_output(responses):
     assert bound.invoke(QUESTION) == Report(city="Oslo", degrees=20)
 
 
-failed = n = 0
-for check in (answers_and_streams, calls_a_tool_and_goes_on, gives_structured_output):
-    for responses in (False, True):
-        name = f"langchain_{check.__name__}_over_{'responses' if responses else 'chat'}"
-        n += 1
-        try:
-            check(responses)
-            print("ok  ", name, flush=True)
-        except Exception:
-            failed += 1
-            print("FAIL", name, traceback.format_exc()[-1500:], flush=True)
+def answers_many_at_once(_):
+    async def ask():
+        return await asyncio.gather(*(model(sayer, way).ainvoke(QUESTION) for way in (False, True) * 3))
+
+    assert all(a.text == SAID and a.usage_metadata["output_tokens"] > 5 for a in asyncio.run(ask()))
+
+
+checks = [(check, way) for check in (answers_and_streams, calls_a_tool_and_goes_on, gives_structured_output)
+          for way in ("chat", "responses")]
+failed, n = 0, len(checks) + 1
+for check, way in [*checks, (answers_many_at_once, "both")]:
+    name = f"langchain_{check.__name__}_over_{way}"
+    try:
+        check(way == "responses")
+        print("ok  ", name, flush=True)
+    except Exception:
+        failed += 1
+        print("FAIL", name, traceback.format_exc()[-1500:], flush=True)
 print(f"{n - failed} of {n}: langchain-openai")
 sys.exit(failed > 0)

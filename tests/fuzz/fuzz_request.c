@@ -5,13 +5,16 @@
 #include <string.h>
 
 #include "api/chat.h"
+#include "api/compact.h"
 #include "api/completions.h"
+#include "api/held.h"
 #include "api/messages.h"
 #include "api/responses.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { WIRES = 5, OUT = 64 << 20 };
+/* The values of the first byte after those of enum api_wire. */
+enum { COUNT = API_MESSAGES + 1, COMPACT, MESSAGE, WIRES, OUT = 64 << 20 };
 static const char key[] = "abcdefghijklmnopqrstuvwx";
 
 static void insist(bool holds)
@@ -35,7 +38,9 @@ static void check_stream(const struct buffer *stream)
     while (at < end) {
         const char *line = memchr(at, '\n', (size_t)(end - at));
         insist(line != NULL);
-        if (strncmp(at, "data: {", 7) == 0)
+        if (*at == '{') /* for a WebSocket */
+            is_json(at, (size_t)(line - at));
+        else if (strncmp(at, "data: {", 7) == 0)
             is_json(at + 6, (size_t)(line - at - 6));
         else
             insist(line == at || strncmp(at, "event: ", 7) == 0 || strncmp(at, "data: [DONE]", 12) == 0);
@@ -78,25 +83,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct api_settings settings = {.model = "m", .seed = 1, .n_vocab = 201088, .owner = 1};
     struct api_request request = {0};
     struct api_error error = {0};
+    struct api_held held;
     goss_status status;
     if (size == 0)
         return 0;
     int wire = data[0] % WIRES;
     const uint8_t *body = data + 1;
     size--;
+    held_open(&held);
+    if (wire == MESSAGE)
+        settings.held = &held;
     switch (wire) {
+    case MESSAGE:
     case API_RESPONSES: status = responses_read(&request, &settings, key, body, size, &error); break;
     case API_CHAT: status = chat_read(&request, &settings, body, size, &error); break;
     case API_COMPLETIONS: status = completions_read(&request, &settings, body, size, &error); break;
-    default: status = messages_read(&request, &settings, wire > API_MESSAGES, body, size, &error);
+    case COMPACT: status = compact_read(&request, &settings, body, size, &error); break;
+    default: status = messages_read(&request, &settings, wire == COUNT, body, size, &error);
     }
     if (status == GOSS_OK) {
         status = api_request_assemble(&request, NULL, NULL, &error);
-        if (status == GOSS_OK && wire <= API_MESSAGES)
+        if (status == GOSS_OK && wire != COUNT)
             check_answer(&request);
     }
     if (status)
-        check_refusal(&error, wire > API_MESSAGES ? API_MESSAGES : (enum api_wire)wire);
+        check_refusal(&error, wire == COUNT ? API_MESSAGES : wire > COUNT ? API_RESPONSES : (enum api_wire)wire);
     api_request_close(&request);
+    held_close(&held);
     return 0;
 }
