@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from serving import LONG, Server, events_of
+from serving import LONG, PATIENCE, Server, events_of
 
 CHAT, RESPONSES, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/messages"
 SECONDS = float(sys.argv[4])
@@ -55,7 +55,7 @@ def ask(s, path, body, stream):
 
 def send(s, data, leave_after=None):
     """Bytes as they are; then waits for an answer, or goes away."""
-    with socket.create_connection(("127.0.0.1", s.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE) as client:
         try:
             client.sendall(data)
             if leave_after is None:

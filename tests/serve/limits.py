@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from serving import LONG, SLOW, Reader, Server, eventually, make_slow
+from serving import LONG, PATIENCE, SLOW, Reader, Server, eventually, make_slow
 
 CHAT, RESPONSES, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/messages"
 HI = [{"role": "user", "content": "Hi"}]
@@ -38,7 +38,7 @@ def bodies(s):
     frame = '{"prompt":"%s"}'
     fill = 16 * MIB - len(frame) + 2
     edge(s, COMPLETIONS, frame % ("a" * fill), 400, "context_length_exceeded")
-    client = socket.create_connection(("127.0.0.1", s.port), timeout=20)  # 413 before the body is read
+    client = socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE)  # 413 before the body is read
     client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (16 * MIB + 1))
     assert b" 413 " in client.recv(100)
     client.close()

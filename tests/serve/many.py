@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 
-from serving import LONG, Reader, Server, eventually
+from serving import LONG, PATIENCE, SANITIZED, Reader, Server, eventually
 
 CONNECTIONS, PER_ADDRESS = 1024, 64
 IDLE, HALF_HEADS, HALF_BODIES, DEAF, REAL = 720, 100, 100, 50, 10
@@ -21,7 +21,7 @@ def dial(s, address="127.0.0.1", receive=None):
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     if receive:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-    client.settimeout(20)
+    client.settimeout(PATIENCE)
     client.connect((address, s.port))
     return client
 
@@ -83,10 +83,10 @@ def who_works_is_served_among_a_thousand(s):
     waits.sort()
     print(f"/health among {int(connections)} connections: half within {waits[len(waits) // 2] * 1000:.1f} ms, "
           f"99 of 100 within {waits[len(waits) * 99 // 100] * 1000:.1f} ms; memory grew by {(memory(s) - start) // 1024} MiB")
-    assert waits[len(waits) * 9 // 10] < 0.25, waits[-20:]
+    assert SANITIZED or waits[len(waits) * 9 // 10] < 0.25, waits[-20:]
     # A connection has at most 72 KiB of its own, and a deaf one 256 KiB that wait for it.
     bound = (IDLE + HALF_HEADS + HALF_BODIES) * 80 + DEAF * 512
-    assert memory(s) - start < bound, f"memory grew by {memory(s) - start} KiB, more than {bound}"
+    assert SANITIZED or memory(s) - start < bound, f"memory grew by {memory(s) - start} KiB, more than {bound}"
     for client in idle + halves + deaf + [health]:
         client.close()
     eventually(lambda: s.metric("http_connections") == 1 and s.metric("turns_running") + s.metric("turns_waiting") == 0)

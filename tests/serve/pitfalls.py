@@ -5,7 +5,7 @@ import json
 import signal
 import time
 
-from serving import LONG, SLOW, Reader, Server, eventually
+from serving import LONG, SANITIZED, SLOW, Reader, Server, eventually
 
 CHAT, RESPONSES, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/messages"
 HI = [{"role": "user", "content": "Hi"}]
@@ -149,7 +149,7 @@ def health_is_answered_at_once_whatever_the_model_does():
             waits.append(time.monotonic() - start)
             time.sleep(0.01)
         assert s.metric("turns_running") == 3, "the model had nothing to do"
-        assert sorted(waits)[45] < 0.25, sorted(waits)
+        assert SANITIZED or sorted(waits)[45] < 0.25, sorted(waits)
         for reader in readers:
             reader.leave()
 

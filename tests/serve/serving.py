@@ -12,6 +12,9 @@ import threading
 import time
 
 program, tests, tools = sys.argv[1:4]
+# Builds with a sanitizer are slow, and keep memory that was freed.
+SANITIZED = any(name in pathlib.Path(program).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
+PATIENCE = 600 if SANITIZED else 60
 
 
 def make_toy():
@@ -52,7 +55,7 @@ class Server:
         return pathlib.Path(self.log).read_text(errors="replace")
 
     def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def ask(self, method, path, body=None, headers=None):
         """(status, headers, JSON or text)"""
@@ -113,7 +116,7 @@ class Reader:
     character for each byte."""
 
     def __init__(self, server, path, body, headers=None, read=True):
-        self.text, self.socket = "", socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        self.text, self.socket = "", socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
         data = json.dumps(body).encode()
         head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self.socket.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(data)}\r\n"
@@ -130,7 +133,7 @@ class Reader:
             pass
 
     def whole(self):
-        self.thread.join(60)
+        self.thread.join(PATIENCE)
         return self.text
 
     def events(self):
@@ -160,7 +163,7 @@ def events_of(text):
     return events
 
 
-def eventually(what, seconds=60):
+def eventually(what, seconds=PATIENCE):
     """Waits until what() is true."""
     end = time.monotonic() + seconds
     while not what():
