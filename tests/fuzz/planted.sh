@@ -69,5 +69,6 @@ try request src/api/completions.c 'API_MAX_CHOICES, 1);' '1 << 20, 1);'
 try request src/api/completions.c 'if (n > API_MAX_PROMPTS) {' 'if (0) {'
 try request src/text/json_write.c "c >= 0x20 && c != '\"' && c" "c >= 0x20 && c"
 try schema src/grammar/regex.c 'if (r->depth == REGEX_DEPTH)' 'if (0)'
-try schema src/grammar/machine.c 'if (rule->most != NO_LIMIT && k->total + k->missing + !needed > rule->most)' 'if (0)'
+try schema src/grammar/mask.c 'node->counted && (n_char < node->least || n_char > node->most)' 'node->counted && n_char > node->most'
+try schema src/grammar/mask.c '    memset(scratch->inside, 0, (size_t)run->trie->n_word * sizeof *scratch->inside);' ''
 exit $failed
