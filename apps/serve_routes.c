@@ -70,15 +70,23 @@ static void completions(struct serve *serve, struct net_exchange *exchange, cons
     serve_answer(serve, exchange, API_COMPLETIONS);
 }
 
+/* Anthropic's clients look for the request's id under another name. */
+static void name_request(struct net_exchange *exchange)
+{
+    net_reply_header(exchange, "request-id", net_request(exchange)->id);
+}
+
 static void messages(struct serve *serve, struct net_exchange *exchange, const char *id)
 {
     (void)id;
+    name_request(exchange);
     serve_answer(serve, exchange, API_MESSAGES);
 }
 
 static void count_tokens(struct serve *serve, struct net_exchange *exchange, const char *id)
 {
     (void)id;
+    name_request(exchange);
     serve_count_tokens(serve, exchange, API_MESSAGES);
 }
 

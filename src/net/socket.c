@@ -411,14 +411,12 @@ enum net_socket_event net_socket_next(struct net_exchange *e, const void **text,
     drop(e, &s->current);
     while (!s->first && !e->gone && !s->expired && !e->server->draining)
         pthread_cond_wait(&e->changed, &e->server->lock);
-    if (e->gone) {
-        event = SOCKET_GONE;
-    } else if (e->server->draining) {
+    struct letter *letter = e->gone ? NULL : s->first;
+    if (!e->gone && e->server->draining) {
         event = SOCKET_ENDING;
-    } else if (s->expired) {
+    } else if (!e->gone && s->expired) {
         event = SOCKET_EXPIRED;
-    } else {
-        struct letter *letter = s->first;
+    } else if (letter) {
         event = SOCKET_MESSAGE;
         s->current = letter->text;
         *text = s->current.data;
@@ -482,6 +480,7 @@ void socket_close(struct net_exchange *e)
         free(letter);
     }
     s->first = NULL;
+    s->end = &s->first;
     if (s->upgrade)
         end_socket(e);
     drop(e, &s->message);

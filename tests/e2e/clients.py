@@ -267,6 +267,7 @@ def claude(url):
 def anthropic_answers_thinks_and_counts():
     a = claude(sayer_url).messages.create(model="m", max_tokens=100, messages=ASK, thinking={"type": "enabled", "budget_tokens": 1024})
     assert [b.type for b in a.content] == ["thinking", "text"] and a.content[1].text == SAID and a.stop_reason == "end_turn", a
+    assert a._request_id.startswith("req_"), a._request_id
     assert claude(sayer_url).messages.count_tokens(model="m", messages=ASK).input_tokens > 10
 
 

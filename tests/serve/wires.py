@@ -80,6 +80,9 @@ def other_wires_answer(s):
     answer = s.post("/v1/messages", {"model": "toy", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]})
     assert answer["type"] == "message" and answer["stop_reason"] in ("end_turn", "max_tokens")
     count = s.post("/v1/messages/count_tokens", {"model": "toy", "messages": [{"role": "user", "content": "Hi"}]})
+    for path, body in (("/v1/messages", {"max_tokens": 5}), ("/v1/messages/count_tokens", {}), ("/v1/messages", {})):
+        headers = s.ask("POST", path, {"messages": [{"role": "user", "content": "Hi"}], **body})[1]
+        assert headers["request-id"] and headers["request-id"] == headers["x-request-id"], headers
     usage = answer["usage"]
     assert count["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]
     events = s.stream("/v1/messages", {"model": "toy", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]})
