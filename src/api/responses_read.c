@@ -429,7 +429,8 @@ static void forget_held(const struct reader *reader)
 {
     struct api_held *held = reader->request->settings ? reader->request->settings->held : NULL;
     const struct json_node *previous = reader->body ? field(reader->body, "previous_response_id") : NULL;
-    if (held && reader->fields.status && json_tree_is(previous, JSON_TREE_STRING) && held_is(held, previous->text))
+    const char *id = previous && json_tree_is(previous, JSON_TREE_STRING) ? previous->text : NULL;
+    if (held && reader->fields.status && held_is(held, id))
         held_forget(held);
 }
 

@@ -20,7 +20,7 @@ struct net_limits net_limits_default(void)
     return (struct net_limits){.connections = 1024,
                                .per_address = 64,
                                .requests = 256,
-                               .sockets = 64,
+                               .sockets = 128, /* more than one other address may have connections */
                                .line_bytes = 8 << 10,
                                .header_bytes = 8 << 10,
                                .headers_bytes = 32 << 10,
