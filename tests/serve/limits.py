@@ -1,6 +1,16 @@
 """Each limit of docs/server.md at its edge, on the running server: what is exactly as large as the limit passes, what is
-one larger is refused as documented. Where an edge needs a smaller limit to be reached, tests/net has it; connections are
-in many.py."""
+one larger is refused as documented. Where an edge needs a smaller limit to be reached, tests/net has it:
+
+  request line, headers, their number    tests/net/test_server.c
+  a body; all bodies                     here, with the 16 MiB that it may have, and test_server.c; test_server.c
+  slow heads, pauses, slow bodies        here, with the 10 s that they may take, and tests/net/test_connections.c
+  a whole body, an idle connection       test_connections.c
+  a stream that nobody reads             test_connections.c
+  connections, those of one address      many.py, and test_connections.c
+  requests at work                       here, and test_connections.c
+  JSON, numbers of things, schemas       here
+  prompt with answer; the queue          here
+  WebSockets and their messages          tests/net/test_socket.c"""
 import json
 import os
 import pathlib
