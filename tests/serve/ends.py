@@ -40,7 +40,7 @@ def refused(s):
     try:
         socket.create_connection(("127.0.0.1", s.port), timeout=2).close()
         return False
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was in the queue when the socket was closed
         return True
 
 
