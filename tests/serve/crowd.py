@@ -14,6 +14,7 @@ from serving import LONG, PATIENCE, Server, events_of
 
 CHAT, RESPONSES, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/messages"
 SECONDS = float(sys.argv[4])
+ENOUGH, PATIENCE = 20, 120  # so many of either kind, if need be for so many seconds more
 GOOD, HOSTILE = 6, 4
 VOLATILE = {"id", "created", "created_at", "completed_at", "call_id", "tool_call_id", "usage", "item_id", "response_id", "seed", "store"}
 
@@ -110,9 +111,13 @@ def run(s):
     alone = {i: [ask(s, *good(i), False), ask(s, *good(i), True)] for i in range(28)}
     end, failures, counts = time.monotonic() + SECONDS, [], {"good": 0, "hostile": 0, "no place": 0}
 
+    def going():
+        few = min(counts["good"], counts["hostile"]) <= ENOUGH
+        return not failures and time.monotonic() < end + few * PATIENCE
+
     def be_good(seed):
         dice = random.Random(seed)
-        while time.monotonic() < end and not failures:
+        while going():
             i, stream = dice.randrange(len(alone)), dice.random() < 0.5
             answer = ask(s, *good(i), stream)
             if answer is None:
@@ -125,7 +130,7 @@ def run(s):
 
     def be_hostile(seed):
         dice = random.Random(seed)
-        while time.monotonic() < end and not failures:
+        while going():
             first = hostile(s, dice)
             if first and not first.startswith(b"HTTP/1.1 "):
                 failures.append(f"an answer that is none: {first[:200]}")
@@ -144,7 +149,7 @@ def run(s):
     for thread in threads:
         thread.join()
     assert not failures, failures[0][:4000]
-    assert counts["good"] > 20 and counts["hostile"] > 20, counts
+    assert counts["good"] > ENOUGH and counts["hostile"] > ENOUGH, counts
     for i, (whole, streamed) in alone.items():  # and nothing was left behind in any cache
         assert [ask(s, *good(i), False), ask(s, *good(i), True)] == [whole, streamed], i
     print(f"{counts['good']} good requests and {counts['hostile']} hostile ones, {counts['no place']} times no place; "
