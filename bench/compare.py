@@ -14,6 +14,7 @@ figures, allow for that test: the int8 rate for prompts, the rate of reading mem
 tokens_per_s / limit is a share for every engine. Rows are added to a file that is there. bench/plot.py shows them.
 """
 import argparse
+import contextlib
 import csv
 import datetime
 import json
@@ -67,17 +68,29 @@ def cpu_name():
     return platform.machine()
 
 
+@contextlib.contextmanager
+def rows_added(path, columns):
+    """Gives a function that adds a row to a CSV, which gets its header if it is new."""
+    path = pathlib.Path(path)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+
+        def add(row):
+            writer.writerow(row)
+            file.flush()
+
+        yield add
+
+
 def numbers(text):
     return [int(word) for word in text.split(",") if word]
 
 
 def compare(options, engines, tests):
-    path = pathlib.Path(options.csv)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
+    with rows_added(options.csv, COLUMNS) as add:
         for number in range(options.rounds):
             for test, n in tests:
                 limit = None
@@ -90,8 +103,7 @@ def compare(options, engines, tests):
                           "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads,
                           "test": test, "n": n, "round": number, "limit": f"{limit:.2f}", "busy": options.busy}
                 for row in rows:
-                    writer.writerow(common | row)
-                file.flush()
+                    add(common | row)
                 print(test, n, f"limit {limit:.1f}", *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
 
 

@@ -11,7 +11,6 @@ start afresh for each run and get one short request before the clock runs. Only 
 are added to a file that is there.
 """
 import argparse
-import csv
 import datetime
 import http.client
 import json
@@ -24,7 +23,7 @@ import sys
 import threading
 import time
 
-from compare import cpu_name, numbers
+from compare import cpu_name, numbers, rows_added
 
 COLUMNS = ["date", "machine", "model", "threads", "clients", "prompt", "answer", "round", "server", "tokens_per_s",
            "first_token_s", "first_token_most_s"]
@@ -132,21 +131,15 @@ def main():
     parser.add_argument("--name", help="of the model")
     options = parser.parse_args()
     servers = ["gossamer"] + (["llama"] if options.llama else [])
-    path = pathlib.Path(options.csv)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
+    with rows_added(options.csv, COLUMNS) as add:
         for number in range(options.rounds):
             for clients in numbers(options.clients):
                 for server in servers[number % len(servers):] + servers[:number % len(servers)]:
                     row = measure(server, options, clients, random.Random(f"{number} {clients}"))
-                    writer.writerow({"date": datetime.date.today().isoformat(), "machine": options.machine,
-                                     "model": options.name or pathlib.Path(options.model).parent.name,
-                                     "threads": options.threads, "clients": clients, "prompt": options.prompt,
-                                     "answer": options.answer, "round": number, "server": server} | row)
-                    file.flush()
+                    add({"date": datetime.date.today().isoformat(), "machine": options.machine,
+                         "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads,
+                         "clients": clients, "prompt": options.prompt, "answer": options.answer, "round": number,
+                         "server": server} | row)
                     print(clients, server, *row.values(), flush=True)
 
 

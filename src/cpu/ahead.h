@@ -15,8 +15,8 @@ struct ahead {
     int lines_a_step;
 };
 
-/* What follows blocks [begin, end) of n_group groups, `blocks` long each: the rest of their rows, or the groups that
- * lie behind them in memory. It is to be fetched in so many steps. */
+/* What follows the blocks before `end` of n_group groups, `blocks` long each: the rest of their rows, or the groups
+ * that lie behind them in memory. It is to be fetched in so many steps. */
 INLINE struct ahead ahead_of(const uint8_t *quants, const uint8_t *scales, bool mxfp4, size_t blocks, int n_group,
                              size_t end, int steps)
 {

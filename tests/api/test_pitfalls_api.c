@@ -83,19 +83,27 @@ static void A2_items_are_accepted_as_clients_replay_them(void **state)
     wire_close(&run);
 }
 
+/* The response that others go on from: resp_a1. */
+static struct wire_run stored(const struct wire_store *kept, const char *body, const char **script)
+{
+    struct wire_run run = {.wire = API_RESPONSES,
+                           .body = body,
+                           .script = script,
+                           .n_script = 1,
+                           .key = "a1",
+                           .store = kept->store,
+                           .settings = wire_settings()};
+    wire_open(&run);
+    return run;
+}
+
 static void A3_previous_response_id_keeps_calls_and_outputs(void **state)
 {
     (void)state;
     struct wire_store kept = wire_store_open();
     const char *script = call_script;
-    struct wire_run first = {.wire = API_RESPONSES,
-                             .body = "{\"input\":\"Weather?\",\"instructions\":\"Old.\",\"tools\":[" TOOL "]}",
-                             .script = &script,
-                             .n_script = 1,
-                             .key = "a1",
-                             .store = kept.store,
-                             .settings = wire_settings()};
-    wire_open(&first);
+    struct wire_run first =
+        stored(&kept, "{\"input\":\"Weather?\",\"instructions\":\"Old.\",\"tools\":[" TOOL "]}", &script);
     script = answer_script;
     struct wire_run second = first, third;
     second.key = "a2";
@@ -134,14 +142,7 @@ static void A3_an_item_of_a_stored_response_is_found_by_its_id(void **state)
     (void)state;
     struct wire_store kept = wire_store_open();
     const char *script = call_script;
-    struct wire_run first = {.wire = API_RESPONSES,
-                             .body = "{\"input\":\"Weather?\",\"tools\":[" TOOL "]}",
-                             .script = &script,
-                             .n_script = 1,
-                             .key = "a1",
-                             .store = kept.store,
-                             .settings = wire_settings()};
-    wire_open(&first);
+    struct wire_run first = stored(&kept, "{\"input\":\"Weather?\",\"tools\":[" TOOL "]}", &script);
     script = answer_script;
     struct wire_run second = first;
     second.key = "a2";
