@@ -83,11 +83,8 @@ static void measure_products(const struct model *model, const struct kernels *ke
         const struct matrix *m = matrices[kind / 2];
         bool cached = kind % 2;
         size_t blocks = (size_t)m->cols / BLOCK * MAX_COLUMNS;
-        struct panel panel = {.cols = m->cols,
-                              .q = calloc(blocks, BLOCK),
-                              .scale = calloc(blocks, 4),
-                              .offset = calloc(blocks, 4),
-                              .wide = calloc(blocks, 2 * BLOCK)};
+        struct panel panel = {
+            .cols = m->cols, .q = calloc(blocks, BLOCK), .scale = calloc(blocks, 4), .offset = calloc(blocks, 4)};
         float *sum = calloc((size_t)MAX_COLUMNS * GROUPS * LANES, sizeof *sum);
         printf("%s from %s, columns: %% of the int8 rate (%% of the memory rate):",
                m->type == DTYPE_TILE_Q8 ? "Q8" : "MXFP4", cached ? "cache" : "memory");
@@ -106,7 +103,7 @@ static void measure_products(const struct model *model, const struct kernels *ke
             printf(" %d: %.1f (%.0f)", *n, 100.0 * work * *n / best / macs, 100.0 * read / best / bytes);
         }
         printf("\n");
-        free(panel.q), free(panel.scale), free(panel.offset), free(panel.wide), free(sum);
+        free(panel.q), free(panel.scale), free(panel.offset), free(sum);
     }
 }
 

@@ -28,12 +28,11 @@ static void *place(struct layout *layout, size_t item, size_t a, size_t b)
     return p;
 }
 
-static void place_panel(struct layout *l, const struct backend *b, struct panel *panel, size_t columns, size_t cols)
+static void place_panel(struct layout *l, struct panel *panel, size_t columns, size_t cols)
 {
     panel->q = place(l, sizeof *panel->q, columns, cols);
     panel->scale = place(l, sizeof *panel->scale, columns, cols / BLOCK);
     panel->offset = place(l, sizeof *panel->offset, columns, cols / BLOCK);
-    panel->wide = b->kernels->wide ? place(l, sizeof *panel->wide, columns, cols) : NULL;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -56,9 +55,9 @@ static void place_activations(struct layout *l, struct backend *b)
     b->cosine = place(l, sizeof *b->cosine, rows, half);
     b->sine = place(l, sizeof *b->sine, rows, half);
     b->qkv = place(l, sizeof *b->qkv, rows, heads + (size_t)2 * c->n_kv_head * c->head_dim);
-    place_panel(l, b, &b->rows, tall, d);
+    place_panel(l, &b->rows, tall, d);
     b->rows.x = place(l, sizeof *b->rows.x, tall, d);
-    place_panel(l, b, &b->attended, rows, heads);
+    place_panel(l, &b->attended, rows, heads);
     b->attended.x = place(l, sizeof *b->attended.x, rows, heads);
     b->sequence_of = place(l, sizeof *b->sequence_of, rows, 1);
     place_tiling(l, &b->full, rows);
@@ -73,8 +72,8 @@ static void place_activations(struct layout *l, struct backend *b)
     b->place = place(l, sizeof *b->place, slots, 1);
     b->expert_first = place(l, sizeof *b->expert_first, (size_t)c->n_expert + 1, 1);
     b->active = place(l, sizeof *b->active, c->n_expert, 1);
-    place_panel(l, b, &b->in, slots, d);
-    place_panel(l, b, &b->hidden, slots, c->d_ff);
+    place_panel(l, &b->in, slots, d);
+    place_panel(l, &b->hidden, slots, c->d_ff);
     bool plain_in = false, plain_hidden = false; /* types may differ from layer to layer */
     for (int i = 0; i < c->n_layer; i++) {
         plain_in = plain_in || !is_integer(&b->model->layers[i].gate_up);
@@ -89,7 +88,7 @@ static void place_scratch(struct layout *l, const struct backend *b, struct scra
     const struct model_config *c = &b->model->config;
     size_t m = larger(QUERY_VECTORS, c->n_head / c->n_kv_head), d = c->head_dim;
     s->sum = place(l, sizeof *s->sum, b->sum_columns, (size_t)larger(UNIT_GROUPS, head_groups(c)) * LANES);
-    place_panel(l, b, &s->few, FEW_ROWS, c->d_model);
+    place_panel(l, &s->few, FEW_ROWS, c->d_model);
     s->few.x = place(l, sizeof *s->few.x, FEW_ROWS, c->d_model);
     s->query = place(l, sizeof *s->query, TILE_PARTS * m, d);
     s->score = place(l, sizeof *s->score, m, KEY_CHUNK);

@@ -30,7 +30,6 @@ struct inputs {
     _Alignas(64) uint16_t scales_q8[ROWS * BLOCKS];
     _Alignas(64) uint16_t half[KEY_CHUNK * HEAD_DIM];
     _Alignas(64) uint16_t bf16[ROWS * COLS];
-    uint16_t wide[COLUMNS * COLS]; /* a plane of panels that not every table fills */
 };
 
 static float random_float(uint64_t seed, uint64_t index)
@@ -64,7 +63,7 @@ static void inputs_fill(struct inputs *in, uint64_t seed)
 /* A panel of n columns that lies in the outputs. */
 static struct panel panel_make(const struct kernels *kernels, const struct inputs *in, int n, float *out)
 {
-    struct panel panel = {.n = n, .cols = COLS, .scale = out, .wide = (uint16_t *)in->wide, .x = (float *)in->x};
+    struct panel panel = {.n = n, .cols = COLS, .scale = out, .x = (float *)in->x};
     panel.offset = (int32_t *)(out + BLOCKS * COLUMNS);
     panel.q = (int8_t *)(out + 2 * BLOCKS * COLUMNS);
     for (int column = 0; column < n; column++)

@@ -160,8 +160,6 @@ static void fill_in(const struct task *task, int slot)
     for (int block = 0; block < in.cols / BLOCK; block++) {
         size_t from = (size_t)block * rows->n + row, to = (size_t)block * in.n + column;
         memcpy(in.q + to * BLOCK, rows->q + from * BLOCK, BLOCK);
-        if (in.wide)
-            memcpy(in.wide + to * BLOCK, rows->wide + from * BLOCK, BLOCK * sizeof *in.wide);
         in.scale[to] = rows->scale[from];
         in.offset[to] = rows->offset[from];
     }

@@ -29,7 +29,6 @@ struct panel {
     int8_t *q;       /* [cols/32][n][32] */
     float *scale;    /* [cols/32][n] */
     int32_t *offset; /* [cols/32][n]: -128 * the sum of the block's quants, for kernels that store weights as w + 128 */
-    uint16_t *wide;  /* [cols/32][n][32]: the quants as bf16, for kernels that say `wide` */
     float *x;        /* [n][cols] */
 };
 
@@ -45,7 +44,6 @@ typedef void product_fn(const struct slab *slab, const struct panel *panel, floa
 
 struct kernels {
     const char *name;
-    bool wide; /* panels need their plane of that name */
 
     /* Quantises n_block blocks of x into one column of the panel, from block `first` on. */
     void (*quantise)(const float *x, int n_block, const struct panel *panel, int first, int column);

@@ -1,54 +1,53 @@
-/* AMX. A tile product multiplies 16 rows of bf16 by 16 columns in f32; quants of a byte are exact in bf16 and a dot
- * product of a block is below 2^24, so a tile holds float(dot) itself, whatever the order of its additions.
- *
- * While the tile unit works, a core has one port left for vectors, so what counts is the number of vector
- * instructions for each 16 sums of a block. MXFP4 needs a single one: the scales of the weights are powers of two, the
- * unpacked weights carry them, and fma(dot * scale_w, scale_x, acc) has the bits of fma(dot, scale_w * scale_x, acc)
- * as long as no product leaves the normal numbers; where it might, and where columns are few, the AVX-512 kernels work.
- * Q8 needs a second one for scale_w * scale_x, which rounds. */
+/* AMX. A tile product multiplies the weights of 16 rows by the activations of up to 14 columns, one block of 32 inputs,
+ * in int8 with exact 32-bit sums; the vectors scale what it leaves in memory. Tiles of Q8 are read from the packed
+ * weights as they lie. Few columns are left to AVX-512. */
 #include "cpu/lanes_avx512.h"
 
 #include "cpu/ahead.h"
 #include "cpu/lanes_kernels.h"
 
 enum {
-    LEAST_MXFP4 = 17, /* columns from which unpacking pays; fewer are left to AVX-512 */
-    LEAST_Q8 = 40,
+    LEAST_COLUMNS = 7, /* fewer would wait for the tiles longer than vectors multiply them */
     MOST_COLUMNS = 14, /* of a register tile: with two groups 28 sums, which leaves 4 registers */
     PANEL_GROUPS = 2,  /* groups of a register tile */
-    TILE_BYTES = 64,   /* of a row of a tile */
-    PAIRS = BLOCK / 2, /* rows of a tile of weights: two inputs for each of 16 rows of the matrix */
-    LEAST_E = 64,      /* scales of weights, 2^(e - 128), .. */
-    MOST_E = 192,      /* .. that can be carried by the weights */
+    LINES = BLOCK / 4, /* rows of a tile of weights: four inputs for each of 16 rows of the matrix, 64 bytes */
+    LINES_BYTES = LINES * LINE_BYTES,
 };
 
-#define LEAST_SCALE 0x1p-60f /* the same for scales of activations */
-#define MOST_SCALE 0x1p+60f
-
-/* The weights of one segment of two groups as bf16: 34 KiB. */
+/* One segment of two groups, ready to use: 16 KiB of weights, unless the packed ones are, and their scales. */
 struct unpacked {
-    _Alignas(64) uint16_t weight[SEGMENT_BLOCKS][PANEL_GROUPS][PAIRS][LANES][2];
-    __m512 scale[SEGMENT_BLOCKS][PANEL_GROUPS]; /* Q8 only */
+    _Alignas(64) uint8_t weight[PANEL_GROUPS][SEGMENT_BLOCKS][LINES_BYTES];
+    __m512 scale[SEGMENT_BLOCKS][PANEL_GROUPS];
 };
 
-/* The columns of one register tile, for one segment. */
-struct strip {
-    const uint16_t *x;                        /* bf16 of the first column and block */
-    const float *scale;                       /* of the same */
-    size_t stride;                            /* columns of the panel: from block to block */
-    float (*dot)[PANEL_GROUPS][LANES][LANES]; /* scratch: [block % 2][group][column][row] */
+/* Two groups times the columns of a panel, in one segment. */
+struct segment {
+    const uint8_t *weight[PANEL_GROUPS]; /* of the first block; LINES_BYTES from block to block */
+    const __m512 (*scale)[PANEL_GROUPS];
+    const struct panel *panel;
     const struct ahead *ahead;
-    int step; /* of the first block */
+    int begin, blocks, even_blocks;             /* the first of them in the panel; their number, and that made even */
+    int columns;                                /* of a strip */
+    int32_t (*dot)[PANEL_GROUPS][LANES][LANES]; /* scratch: [block % 2][group][column][row] */
+    float *sum;                                 /* of the first column, `stride` floats a column */
+    int stride;
 };
 
-#define TILE_LOAD(tile, from)                                                                                          \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)TILE_BYTES) : "memory")
-#define TILE_STREAM(tile, from)                                                                                        \
-    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)TILE_BYTES) : "memory")
+/* The columns of one register tile. */
+struct strip {
+    const int8_t *q;    /* of the first column and block */
+    const float *scale; /* of the same */
+    int column;         /* first of the panel; */
+    int done;           /* so many were in the strip before, too */
+    int step;           /* of the first block, for fetching ahead */
+};
+
+#define TILE_LOAD(tile, from, stride)                                                                                  \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(stride)) : "memory")
 #define TILE_STORE(tile, to)                                                                                           \
-    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)TILE_BYTES) : "memory")
+    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)LINE_BYTES) : "memory")
 #define TILE_MULTIPLY(c, a, b)                                                                                         \
-    __asm__ volatile("tilezero %%tmm" #c "\n\ttdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
+    __asm__ volatile("tilezero %%tmm" #c "\n\ttdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
 
 /* Tiles 0 and 1 are activations and 2 .. 5 products, a row for each column of a strip; 6 and 7 are weights. */
 static void tiles_open(int columns)
@@ -59,8 +58,8 @@ static void tiles_open(int columns)
         uint8_t rows[16];
     } shape = {.palette = 1};
     for (int i = 0; i < 8; i++) {
-        shape.row_bytes[i] = TILE_BYTES;
-        shape.rows[i] = (uint8_t)(i < 6 ? columns : PAIRS);
+        shape.row_bytes[i] = i < 2 ? BLOCK : LINE_BYTES;
+        shape.rows[i] = (uint8_t)(i < 6 ? columns : LINES);
     }
     __asm__ volatile("ldtilecfg %0" ::"m"(shape));
 }
@@ -71,168 +70,166 @@ static void tiles_close(void)
     __asm__ volatile("tilerelease");
 }
 
-/* A row of a tile has two inputs for each row of the matrix, here nibble m of the two words of 32 bits: 0 and 2, 4 and
- * 6, 1 and 3, 5 and 7 of the eight inputs of a line. Rows are stored in the order of quantise_wide. */
-INLINE void unpack_mxfp4(const uint8_t *block, const uint8_t *scales, uint16_t weight[PAIRS][LANES][2])
+/* What the low four bits of each byte stand for, twice. */
+INLINE __m512i mxfp4_weights(__m512i nibbles)
 {
-    /* w * 2^64 as bf16. The scale is subtracted from the exponent, and zeros stay zero because that saturates. */
-    static const uint16_t table[32] = {0, 0x5F80, 0x6000, 0x6040, 0x6080, 0x60C0, 0x6100, 0x6140,
-                                       0, 0xDF80, 0xE000, 0xE040, 0xE080, 0xE0C0, 0xE100, 0xE140,
-                                       0, 0x5F80, 0x6000, 0x6040, 0x6080, 0x60C0, 0x6100, 0x6140,
-                                       0, 0xDF80, 0xE000, 0xE040, 0xE080, 0xE0C0, 0xE100, 0xE140};
-    __m512i value = _mm512_loadu_si512(table);
-    __m512i e =
-        _mm512_sub_epi32(_mm512_set1_epi32(MOST_E), _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)scales)));
-    e = _mm512_or_si512(_mm512_slli_epi32(e, 7), _mm512_slli_epi32(e, 23));
-    UNROLL for (int j = 0; j < 4; j++)
+    __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
+}
+
+INLINE void unpack_mxfp4(const uint8_t *block, uint8_t weight[LINES_BYTES])
+{
+    UNROLL for (int j = 0; j < LINES / 2; j++)
     {
-        __m512i line = _mm512_loadu_si512(block + 64 * j);
-        UNROLL for (int m = 0; m < 4; m++)
-        {
-            __m512i w = _mm512_permutexvar_epi16(_mm512_srli_epi16(line, 4 * m), value);
-            _mm512_store_si512(weight[4 * j + (m & 1) * 2 + m / 2], _mm512_subs_epu16(w, e));
-        }
+        __m512i packed = _mm512_loadu_si512(block + LINE_BYTES * j);
+        _mm512_store_si512(weight + LINE_BYTES * (2 * j), mxfp4_weights(packed));
+        _mm512_store_si512(weight + LINE_BYTES * (2 * j + 1), mxfp4_weights(_mm512_srli_epi16(packed, 4)));
     }
 }
 
-/* Byte i of every 32 bits, as a float. */
-INLINE __m512i byte_to_float(__m512i line, const int i)
+/* 2^(e - 128), which is subnormal for e of 0 and 1; or the f16 scales. */
+INLINE __m512 unpack_scales(const uint8_t *scales, bool mxfp4)
 {
-    return _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(line, 24 - 8 * i), 24)));
+    if (!mxfp4)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scales));
+    __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)scales)), one = _mm512_set1_epi32(1);
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x200000), e);
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmple_epi32_mask(e, one), normal, small));
 }
 
-INLINE void unpack_q8(const uint8_t *block, uint16_t weight[PAIRS][LANES][2])
+/* Strips are of equal height, and so the last one of the panel may overlap with the one before. */
+INLINE struct strip strip_at(const struct segment *s, int column)
 {
-    for (int j = 0; j < 8; j++) {
-        __m512i line = _mm512_loadu_si512(block + 64 * j);
-        UNROLL for (int m = 0; m < 2; m++)
-        {
-            __m512i even = _mm512_srli_epi32(byte_to_float(line, m), 16), odd = byte_to_float(line, m + 2);
-            _mm512_store_si512(weight[2 * j + m], _mm512_mask_mov_epi16(even, 0xAAAAAAAA, odd));
+    int n = s->panel->n, fits = column + s->columns <= n ? column : n - s->columns;
+    size_t at = (size_t)s->begin * n + fits;
+    return (struct strip){.q = s->panel->q + at * BLOCK,
+                          .scale = s->panel->scale + at,
+                          .column = fits,
+                          .done = column - fits,
+                          .step = column / s->columns * s->blocks};
+}
+
+/* The block that makes their number even has no scales; its weights and columns are those of block 0. */
+INLINE size_t real_block(const struct segment *s, int block)
+{
+    return block < s->blocks ? (size_t)block : 0;
+}
+
+/* Step b of the pipeline, b odd or even: multiplies block b, and stores the product of the step before. The vectors add
+ * up what was stored a step before that, so that nothing waits for what has just begun. */
+INLINE void multiply_block(const struct segment *s, const struct strip *strip, int b, const bool odd, const int g)
+{
+    size_t block = real_block(s, b);
+    const int8_t *q = strip->q + block * s->panel->n * BLOCK;
+    fetch_ahead(s->ahead, strip->step + b);
+    if (odd) {
+        TILE_LOAD(1, q, BLOCK);
+        TILE_LOAD(6, s->weight[0] + block * LINES_BYTES, LINE_BYTES);
+        TILE_MULTIPLY(4, 1, 6);
+        TILE_STORE(2, s->dot[0][0]);
+        if (g == 2) {
+            TILE_LOAD(7, s->weight[1] + block * LINES_BYTES, LINE_BYTES);
+            TILE_MULTIPLY(5, 1, 7);
+            TILE_STORE(3, s->dot[0][1]);
+        }
+    } else {
+        TILE_LOAD(0, q, BLOCK);
+        TILE_LOAD(6, s->weight[0] + block * LINES_BYTES, LINE_BYTES);
+        TILE_MULTIPLY(2, 0, 6);
+        TILE_STORE(4, s->dot[1][0]);
+        if (g == 2) {
+            TILE_LOAD(7, s->weight[1] + block * LINES_BYTES, LINE_BYTES);
+            TILE_MULTIPLY(3, 0, 7);
+            TILE_STORE(5, s->dot[1][1]);
         }
     }
-}
-
-INLINE void unpack_segment(const uint8_t *quants, const uint8_t *scales, bool mxfp4, size_t blocks, int n_group,
-                           int begin, int end, struct unpacked *w)
-{
-    for (int g = 0; g < n_group; g++)
-        for (int b = begin; b < end; b++) {
-            const uint8_t *block = quants + (g * blocks + b) * quant_bytes(mxfp4);
-            const uint8_t *scale = scales + (g * blocks + b) * scale_bytes(mxfp4);
-            if (mxfp4) {
-                unpack_mxfp4(block, scale, w->weight[b - begin][g]);
-            } else {
-                unpack_q8(block, w->weight[b - begin][g]);
-                w->scale[b - begin][g] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scale));
-            }
-        }
 }
 
 /* sum += dot * scales for one block: g groups, n columns. */
-INLINE void add_block(const struct unpacked *w, bool mxfp4, const struct strip *strip, int block, const bool odd,
-                      const int g, const int n, __m512 sum[MOST_COLUMNS][PANEL_GROUPS])
+INLINE void add_block(const struct segment *s, const struct strip *strip, int b, const bool odd, const int g,
+                      const int n, __m512 sum[MOST_COLUMNS][PANEL_GROUPS])
 {
+    const float *scales = strip->scale + real_block(s, b) * s->panel->n;
     UNROLL for (int t = 0; t < n; t++)
     {
-        __m512 scale = _mm512_set1_ps(strip->scale[block * strip->stride + t]);
+        __m512 scale = _mm512_set1_ps(scales[t]);
         UNROLL for (int i = 0; i < g; i++)
         {
-            __m512 dot = _mm512_load_ps(strip->dot[odd][i][t]);
-            sum[t][i] = _mm512_fmadd_ps(dot, mxfp4 ? scale : _mm512_mul_ps(w->scale[block][i], scale), sum[t][i]);
+            __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(s->dot[odd][i][t]));
+            sum[t][i] = _mm512_fmadd_ps(dot, _mm512_mul_ps(s->scale[b][i], scale), sum[t][i]);
         }
     }
 }
 
-/* Step b of the pipeline, b odd or even: multiplies block b, whose tiles the step before has loaded, loads those of
- * the next block, and stores the product of block b - 1. So no instruction waits for the one before it. */
-INLINE void multiply_block(const struct unpacked *w, const struct strip *strip, int b, const bool odd, int blocks,
-                           const int g)
+/* Adds a strip's sums to what the segments before gave. */
+INLINE void add_strip(const struct segment *s, const struct strip *strip, const int g, const int n,
+                      __m512 sum[MOST_COLUMNS][PANEL_GROUPS])
 {
-    int next = b + 1 < blocks ? b + 1 : 0;
-    fetch_ahead(strip->ahead, strip->step + b);
-    const uint16_t *x = strip->x + next * strip->stride * BLOCK;
-    float *dot = strip->dot[!odd][0][0], *dot1 = strip->dot[!odd][1][0];
-    if (odd) {
-        TILE_STREAM(0, x);
-        TILE_MULTIPLY(4, 1, 6);
-        TILE_LOAD(6, w->weight[next][0]);
-        TILE_STORE(2, dot);
-        if (g == 2) {
-            TILE_MULTIPLY(5, 1, 7);
-            TILE_LOAD(7, w->weight[next][1]);
-            TILE_STORE(3, dot1);
-        }
-    } else {
-        TILE_STREAM(1, x);
-        TILE_MULTIPLY(2, 0, 6);
-        TILE_LOAD(6, w->weight[next][0]);
-        TILE_STORE(4, dot);
-        if (g == 2) {
-            TILE_MULTIPLY(3, 0, 7);
-            TILE_LOAD(7, w->weight[next][1]);
-            TILE_STORE(5, dot1);
-        }
-    }
-}
-
-/* A register tile: g groups, n columns, the blocks of one segment. Adds to the sums of the columns from `first` on,
- * or sets them in the first segment. The pipeline begins with a store and ends with a product that nobody reads. */
-INLINE void panel_tile(const struct unpacked *w, bool mxfp4, const struct strip *strip, const int g, const int n,
-                       int blocks, int first, bool set, float *sum, int stride)
-{
-    __m512 segment[MOST_COLUMNS][PANEL_GROUPS];
-    UNROLL for (int t = 0; t < n; t++) UNROLL for (int i = 0; i < g; i++) segment[t][i] = _mm512_setzero_ps();
-    TILE_STREAM(0, strip->x);
-    TILE_LOAD(6, w->weight[0][0]);
-    if (g == 2)
-        TILE_LOAD(7, w->weight[0][1]);
-    multiply_block(w, strip, 0, false, blocks, g);
-    multiply_block(w, strip, 1, true, blocks, g);
-    for (int b = 2; b <= blocks; b += 2) {
-        multiply_block(w, strip, b, false, blocks, g);
-        add_block(w, mxfp4, strip, b - 2, false, g, n, segment);
-        if (b == blocks)
-            break;
-        multiply_block(w, strip, b + 1, true, blocks, g);
-        add_block(w, mxfp4, strip, b - 1, true, g, n, segment);
-    }
-    add_block(w, mxfp4, strip, blocks - 1, (blocks - 1) % 2, g, n, segment);
-    UNROLL for (int t = 0; t < n; t++) if (t >= first) UNROLL for (int i = 0; i < g; i++)
+    float *out = s->sum + (size_t)strip->column * s->stride;
+    UNROLL for (int t = 0; t < n; t++) if (t >= strip->done) UNROLL for (int i = 0; i < g; i++)
     {
-        float *s = sum + (size_t)t * stride + i * LANES;
-        _mm512_storeu_ps(s, set ? segment[t][i] : _mm512_add_ps(_mm512_loadu_ps(s), segment[t][i]));
+        float *y = out + (size_t)t * s->stride + i * LANES;
+        _mm512_storeu_ps(y, s->begin ? _mm512_add_ps(_mm512_loadu_ps(y), sum[t][i]) : sum[t][i]);
     }
 }
 
-INLINE void panel_columns(const struct unpacked *w, bool mxfp4, const struct strip *strip, const int g, int blocks,
-                          int first, int last, bool set, float *sum, int stride)
+/* All strips, g groups by n columns in registers. The pipeline runs on from strip to strip. */
+INLINE void segment_strips(const struct segment *s, const int g, const int n)
 {
-    switch (last) {
-    case 9: panel_tile(w, mxfp4, strip, g, 9, blocks, first, set, sum, stride); break;
-    case 10: panel_tile(w, mxfp4, strip, g, 10, blocks, first, set, sum, stride); break;
-    case 11: panel_tile(w, mxfp4, strip, g, 11, blocks, first, set, sum, stride); break;
-    case 12: panel_tile(w, mxfp4, strip, g, 12, blocks, first, set, sum, stride); break;
-    case 13: panel_tile(w, mxfp4, strip, g, 13, blocks, first, set, sum, stride); break;
-    case 14: panel_tile(w, mxfp4, strip, g, 14, blocks, first, set, sum, stride); break;
+    struct strip strip = strip_at(s, 0);
+    multiply_block(s, &strip, 0, false, g);
+    multiply_block(s, &strip, 1, true, g);
+    for (int column = 0, last = s->even_blocks - 1; column < s->panel->n; column += n) {
+        __m512 sum[MOST_COLUMNS][PANEL_GROUPS];
+        bool more = column + n < s->panel->n;
+        struct strip next = more ? strip_at(s, column + n) : strip;
+        UNROLL for (int t = 0; t < n; t++) UNROLL for (int i = 0; i < g; i++) sum[t][i] = _mm512_setzero_ps();
+        for (int b = 2; b < last; b += 2) {
+            multiply_block(s, &strip, b, false, g);
+            add_block(s, &strip, b - 2, false, g, n, sum);
+            multiply_block(s, &strip, b + 1, true, g);
+            add_block(s, &strip, b - 1, true, g, n, sum);
+        }
+        multiply_block(s, &next, 0, false, g); /* stores the last product even if there is no next strip */
+        add_block(s, &strip, last - 1, false, g, n, sum);
+        if (more)
+            multiply_block(s, &next, 1, true, g);
+        add_block(s, &strip, last, true, g, n, sum);
+        add_strip(s, &strip, g, n, sum);
+        strip = next;
+    }
+}
+
+INLINE void segment_groups(const struct segment *s, const int g)
+{
+    switch (s->columns) {
+    case 7: segment_strips(s, g, 7); break;
+    case 8: segment_strips(s, g, 8); break;
+    case 9: segment_strips(s, g, 9); break;
+    case 10: segment_strips(s, g, 10); break;
+    case 11: segment_strips(s, g, 11); break;
+    case 12: segment_strips(s, g, 12); break;
+    case 13: segment_strips(s, g, 13); break;
+    case 14: segment_strips(s, g, 14); break;
     default: break;
     }
 }
 
-/* The columns in strips of equal height, of which the last one may overlap with the one before. */
-INLINE void product_segment(const struct unpacked *w, bool mxfp4, const struct panel *panel, int columns, int n_group,
-                            int begin, int end, const struct ahead *ahead, float *sum, int stride)
+/* Makes blocks begin .. + s->blocks - 1 of g groups ready. */
+INLINE void unpack_segment(const uint8_t *quants, const uint8_t *scales, bool mxfp4, size_t blocks, int g,
+                           struct segment *s, struct unpacked *w)
 {
-    _Alignas(64) float dot[2][PANEL_GROUPS][LANES][LANES];
-    for (int done = 0, step = 0; done < panel->n; done += columns, step += end - begin) {
-        int column = done + columns <= panel->n ? done : panel->n - columns;
-        size_t at = (size_t)begin * panel->n + column;
-        struct strip strip = {panel->wide + at * BLOCK, panel->scale + at, (size_t)panel->n, dot, ahead, step};
-        float *s = sum + (size_t)column * stride;
-        if (n_group == PANEL_GROUPS)
-            panel_columns(w, mxfp4, &strip, PANEL_GROUPS, end - begin, done - column, columns, begin == 0, s, stride);
-        else
-            panel_columns(w, mxfp4, &strip, 1, end - begin, done - column, columns, begin == 0, s, stride);
+    for (int i = 0; i < g; i++) {
+        size_t first = i * blocks + (size_t)s->begin;
+        s->weight[i] = mxfp4 ? w->weight[i][0] : quants + first * quant_bytes(mxfp4);
+        for (int b = 0; b < s->blocks; b++) {
+            if (mxfp4)
+                unpack_mxfp4(quants + (first + b) * quant_bytes(mxfp4), w->weight[i][b]);
+            w->scale[b][i] = unpack_scales(scales + (first + b) * scale_bytes(mxfp4), mxfp4);
+        }
+        if (s->blocks % 2)
+            w->scale[s->blocks][i] = _mm512_setzero_ps();
     }
 }
 
@@ -241,49 +238,38 @@ INLINE void product_integer(const struct slab *slab, bool mxfp4, const struct pa
     int blocks = slab->cols / BLOCK, strips = (panel->n + MOST_COLUMNS - 1) / MOST_COLUMNS;
     int columns = (panel->n + strips - 1) / strips;
     struct unpacked w;
+    _Alignas(64) int32_t dot[2][PANEL_GROUPS][LANES][LANES];
     tiles_open(columns);
     for (int g = 0; g < slab->groups; g += PANEL_GROUPS) {
         int n_group = slab->groups - g < PANEL_GROUPS ? slab->groups - g : PANEL_GROUPS;
         const uint8_t *quants = slab->quants + (size_t)g * blocks * quant_bytes(mxfp4);
         const uint8_t *scales = slab->scales + (size_t)g * blocks * scale_bytes(mxfp4);
         for (int begin = 0; begin < blocks; begin += SEGMENT_BLOCKS) {
-            int end = blocks - begin < SEGMENT_BLOCKS ? blocks : begin + SEGMENT_BLOCKS;
-            struct ahead ahead = ahead_of(quants, scales, mxfp4, blocks, n_group, end, strips * (end - begin));
-            unpack_segment(quants, scales, mxfp4, blocks, n_group, begin, end, &w);
-            product_segment(&w, mxfp4, panel, columns, n_group, begin, end, &ahead, sum + (size_t)g * LANES,
-                            slab->groups * LANES);
+            int n = blocks - begin < SEGMENT_BLOCKS ? blocks - begin : SEGMENT_BLOCKS;
+            struct ahead ahead = ahead_of(quants, scales, mxfp4, blocks, n_group, begin + n, strips * n);
+            struct segment s = {.scale = (const __m512(*)[PANEL_GROUPS])w.scale,
+                                .panel = panel,
+                                .ahead = &ahead,
+                                .begin = begin,
+                                .blocks = n,
+                                .even_blocks = n + n % 2,
+                                .columns = columns,
+                                .dot = dot,
+                                .sum = sum + (size_t)g * LANES,
+                                .stride = slab->groups * LANES};
+            unpack_segment(quants, scales, mxfp4, blocks, n_group, &s, &w);
+            if (n_group == PANEL_GROUPS)
+                segment_groups(&s, PANEL_GROUPS);
+            else
+                segment_groups(&s, 1);
         }
     }
     tiles_close();
 }
 
-/* Whether every product of a weight's scale with an activation's is a normal number or 0, so that it is exact. */
-static bool scales_are_plain(const struct slab *slab, const struct panel *panel)
-{
-    size_t n_weight = (size_t)slab->groups * slab->cols / BLOCK * TILE_ROWS, i = 0;
-    size_t n = (size_t)panel->n * panel->cols / BLOCK;
-    __mmask64 odd = 0;
-    for (; i < n_weight; i += 64) {
-        __mmask64 rest = n_weight - i < 64 ? (1ull << (n_weight - i)) - 1 : ~0ull;
-        __m512i e = _mm512_maskz_loadu_epi8(rest, slab->scales + i);
-        e = _mm512_sub_epi8(e, _mm512_set1_epi8((char)LEAST_E));
-        odd |= _mm512_mask_cmpgt_epu8_mask(rest, e, _mm512_set1_epi8((char)(MOST_E - LEAST_E)));
-    }
-    __m512 least = _mm512_set1_ps(LEAST_SCALE), most = _mm512_set1_ps(MOST_SCALE);
-    __mmask16 outside = 0;
-    for (i = 0; i < n; i += LANES) {
-        __mmask16 rest = (__mmask16)(n - i < LANES ? (1u << (n - i)) - 1 : 0xFFFF);
-        __m512 scale = _mm512_maskz_loadu_ps(rest, panel->scale + i);
-        __mmask16 given = _mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-        outside |= _mm512_mask_cmp_ps_mask(given, scale, least, _CMP_NGE_UQ) |
-                   _mm512_mask_cmp_ps_mask(given, scale, most, _CMP_NLE_UQ);
-    }
-    return odd == 0 && outside == 0;
-}
-
 static void product_mxfp4(const struct slab *slab, const struct panel *panel, float *sum)
 {
-    if (panel->n < LEAST_MXFP4 || !scales_are_plain(slab, panel))
+    if (panel->n < LEAST_COLUMNS)
         avx512_kernels.product_mxfp4(slab, panel, sum);
     else
         product_integer(slab, true, panel, sum);
@@ -291,31 +277,15 @@ static void product_mxfp4(const struct slab *slab, const struct panel *panel, fl
 
 static void product_q8(const struct slab *slab, const struct panel *panel, float *sum)
 {
-    if (panel->n < LEAST_Q8)
+    if (panel->n < LEAST_COLUMNS)
         avx512_kernels.product_q8(slab, panel, sum);
     else
         product_integer(slab, false, panel, sum);
 }
 
-/* The quants once more as bf16, in the order of the rows of a tile: 0, 2, 1, 3 of every four. */
-static void quantise_wide(const float *x, int n_block, const struct panel *panel, int first, int column)
-{
-    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-    quantise(x, n_block, panel, first, column);
-    for (int b = 0; b < n_block; b++) {
-        size_t at = ((size_t)(first + b) * panel->n + column) * BLOCK;
-        for (int i = 0; i < BLOCK; i += LANES) {
-            __m128i q = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(panel->q + at + i)), order);
-            __m512i wide = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)));
-            _mm256_storeu_si256((__m256i *)(panel->wide + at + i), _mm512_cvtepi32_epi16(_mm512_srli_epi32(wide, 16)));
-        }
-    }
-}
-
 const struct kernels amx_kernels = {
     .name = "amx",
-    .wide = true,
-    .quantise = quantise_wide,
+    .quantise = quantise,
     .product_mxfp4 = product_mxfp4,
     .product_q8 = product_q8,
     LANES_KERNELS,

@@ -1,11 +1,11 @@
 #include "cpu/peak.h"
 
-enum { CHAINS = 4 /* enough to hide the latency */, REPEATS = 64, TILE_PRODUCTS = 16 * 16 * 32, TILE_BYTES = 64 };
+enum { CHAINS = 4 /* enough to hide the latency */, REPEATS = 64, TILE_PRODUCTS = 16 * 16 * 64, TILE_BYTES = 64 };
 
-#define TILE_MULTIPLY(c) __asm__ volatile("tdpbf16ps %%tmm7, %%tmm6, %%tmm" #c ::)
+#define TILE_MULTIPLY(c) __asm__ volatile("tdpbssd %%tmm7, %%tmm6, %%tmm" #c ::)
 #define TILE_ZERO(c) __asm__ volatile("tilezero %%tmm" #c ::)
 
-/* In bf16, which holds int8 exactly, as in kernels_amx.c; the tiles of zeros are as slow as any. */
+/* Whole tiles, which hold two blocks of inputs; zeros are as slow as any. */
 static int64_t amx_multiply(int64_t rounds)
 {
     struct {

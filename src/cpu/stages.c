@@ -23,7 +23,6 @@ struct panel panel_part(const struct panel *all, int first, int n, int cols)
         .q = all->q + at * BLOCK,
         .scale = all->scale + at,
         .offset = all->offset + at,
-        .wide = all->wide ? all->wide + at * BLOCK : NULL,
         .x = all->x ? all->x + (size_t)first * cols : NULL,
     };
 }

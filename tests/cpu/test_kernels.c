@@ -75,7 +75,6 @@ static struct panel panel_open(int n, int cols)
                           .q = calloc(blocks, BLOCK),
                           .scale = calloc(blocks, sizeof(float)),
                           .offset = calloc(blocks, sizeof(int32_t)),
-                          .wide = calloc(blocks, BLOCK * sizeof(uint16_t)),
                           .x = calloc((size_t)n * cols, sizeof(float))};
 }
 
@@ -84,7 +83,6 @@ static void panel_close(struct panel *panel)
     free(panel->q);
     free(panel->scale);
     free(panel->offset);
-    free(panel->wide);
     free(panel->x);
 }
 
@@ -200,8 +198,6 @@ static void check_product(enum dtype type, int groups, int cols, int n, int extr
     EACH_ISA(k)
     {
         memset(got, 0xFF, count * sizeof *got);
-        for (int t = 0; k->wide && t < n; t++)
-            k->quantise(panel.x + (size_t)t * cols, cols / BLOCK, &panel, 0, t);
         product_of(k, type)(&slab, &panel, got);
         assert_same_floats("product", k, got, want, count);
     }
