@@ -2,6 +2,8 @@
 #ifndef APPS_ANSWER_H
 #define APPS_ANSWER_H
 
+#include <jansson.h>
+
 #include "agent/turn.h"
 #include "base/buffer.h"
 #include "terminal.h"

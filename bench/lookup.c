@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "engine/engine.h"
 #include "engine/lookup.h"
+#include "model/model.h"
 #include "text/tokenizer.h"
 
 /* ---- a CPU backend that computes all and then says what it is told ---- */

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "engine/engine.h"
+#include "model/model.h"
 
 enum { PARTS = 8, SCORE_ROWS = 512 };
 

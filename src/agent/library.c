@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "harmony/message_json.h"
 #include "harmony/names.h"
+#include "model/model.h"
 
 enum {
     MOST_TEXT = 1 << 30, /* bytes handed to the caller at once */

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "model/batch.h"
-#include "model/model.h"
+#include "model/layers.h"
 
 struct backend_options {
     int threads;       /* 0: one per core this process may use */

@@ -2,13 +2,13 @@
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 struct checkpoint; /* weights/checkpoint.h */
+struct json_t;     /* of jansson */
 
 enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_STOPS = 8, MODEL_MAX_ACTIVE = 64 };
 
@@ -47,7 +47,8 @@ void model_config_limits(const struct model_config *config, const int *field, in
 goss_status model_config_read(struct model_config *config, const struct checkpoint *checkpoint, goss_error *error);
 
 /* The form kept in the packed file. The caller owns *json. */
-goss_status model_config_save(const struct model_config *config, json_t **json, goss_error *error);
-goss_status model_config_load(struct model_config *config, const json_t *json, const char *file, goss_error *error);
+goss_status model_config_save(const struct model_config *config, struct json_t **json, goss_error *error);
+goss_status model_config_load(struct model_config *config, const struct json_t *json, const char *file,
+                              goss_error *error);
 
 #endif

@@ -1,4 +1,5 @@
 /* Compaction: a conversation goes in, the user's latest words and a summary come out and are read again. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* Defects of other engines' APIs, each as a test that names its row (docs of the project: pitfalls R, D and S):
  * reasoning and history, effort and defaults, structured output. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
