@@ -6,6 +6,15 @@
 #include "model/forward.h"
 #include "support/test.h"
 
+void steps_open_on(struct steps *steps, const struct backend_table *table, const struct model *model,
+                   const struct backend_options *options)
+{
+    goss_error error;
+    *steps = (struct steps){.table = table, .model = model, .max_rows = options->max_rows};
+    if (table->open(&steps->backend, model, options, &error))
+        fail_msg("%s", error.text);
+}
+
 void steps_open(struct steps *steps, const struct model *model, const char *isa, int threads, int max_rows, int pages,
                 int rings)
 {
@@ -16,16 +25,12 @@ void steps_open(struct steps *steps, const struct model *model, const char *isa,
                                       .max_sequences = rings,
                                       .pages = pages,
                                       .rings = rings};
-    goss_error error;
-    steps->model = model;
-    steps->max_rows = max_rows;
-    if (cpu_backend.open(&steps->backend, model, &options, &error))
-        fail_msg("%s", error.text);
+    steps_open_on(steps, &cpu_backend, model, &options);
 }
 
 void steps_close(struct steps *steps)
 {
-    cpu_backend.close(steps->backend);
+    steps->table->close(steps->backend);
 }
 
 void steps_pages(struct steps_sequence *sequence, int first)
@@ -68,7 +73,7 @@ void steps_step(struct steps *steps, struct steps_sequence *const *sequence, con
                           .output_row = output,
                           .logits = logits};
     if (rows > 0)
-        forward(&cpu_backend, steps->backend, &steps->model->config, &batch);
+        forward(steps->table, steps->backend, &steps->model->config, &batch);
     rows = 0;
     for (int i = 0; i < n; i++) {
         struct steps_sequence *s = sequence[i];

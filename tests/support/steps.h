@@ -16,14 +16,17 @@ struct steps_sequence {
 };
 
 struct steps {
+    const struct backend_table *table;
     const struct model *model;
     struct backend *backend;
     int max_rows;
 };
 
-/* Asserts that it works. isa may be NULL. */
+/* Asserts that it works. isa may be NULL. The CPU backend, or another one. */
 void steps_open(struct steps *steps, const struct model *model, const char *isa, int threads, int max_rows, int pages,
                 int rings);
+void steps_open_on(struct steps *steps, const struct backend_table *table, const struct model *model,
+                   const struct backend_options *options);
 void steps_close(struct steps *steps);
 
 /* Gives the sequence pages first, first + 1, .. for all its positions from 0 on. */

@@ -1,0 +1,206 @@
+/* What the stages of the CUDA backend share. Private to src/cuda and its tests. Pointers in struct weights, activations
+ * and device_batch lead into device memory. */
+#ifndef CUDA_STATE_H
+#define CUDA_STATE_H
+
+#include "cuda/device.h"
+
+extern "C" {
+#include "model/arithmetic.h"
+#include "model/backend.h"
+#include "model/rope.h"
+#include "weights/tile.h"
+}
+
+enum {
+    FEW_ROWS = 8, /* up to here a product reads its weights once and mostly waits for them */
+};
+
+/* The batch of a step as the kernels see it. The pointers never change, the counts are those of the step: what a
+ * captured graph must not hold (positions, pages, rings) is in memory. */
+struct device_batch {
+    int32_t n_row, n_output, n_sequence;
+    const int32_t *token, *position;                              /* [n_row] */
+    const int32_t *sequence_of;                                   /* [n_row] index of the row's sequence */
+    const int32_t *output_row;                                    /* [n_output] */
+    const int32_t *first_row, *n_rows_of, *first_position, *ring; /* [n_sequence] */
+    const int32_t *page_first;                                    /* [n_sequence] where its pages begin in `page` */
+    const int32_t *page;                                          /* ids: page[page_first[s] + position / KV_PAGE] */
+};
+
+/* Quantised rows, the right-hand side of integer products: a row's bytes follow each other, inside of every block in
+ * the order of the weights' type (norm.h). */
+struct panel {
+    int8_t *q;    /* [rows][cols] */
+    float *scale; /* [rows][scale_stride(cols)] */
+};
+
+/* Scales of a row, so that every row's begin on 16 bytes. */
+static __host__ __device__ inline int scale_stride(int cols)
+{
+    return (cols / BLOCK + 3) / 4 * 4;
+}
+
+/* A slot is one row's choice of one expert: slot = row * n_active + choice. Its place is its rank when slots are sorted
+ * by expert, rows in order within. */
+struct activations {
+    float *x;               /* [rows][d_model] residual stream */
+    float *cosine, *sine;   /* [rows][head_dim / 2] */
+    float *qkv;             /* [rows][rows of qkv]: raw products, when rows are many */
+    float *q_rows;          /* [rows][n_head * head_dim]: turned queries */
+    float *attended;        /* [rows][n_head * head_dim] */
+    float *normed;          /* [rows or outputs][d_model] */
+    struct panel in;        /* [rows or outputs][the longest input]: what the next product reads */
+    struct panel hidden_in; /* [slots][d_ff] by place */
+    float *hidden;          /* [slots][d_ff] by place */
+    float *out;             /* [slots][d_model] by place: what the experts say */
+    int32_t *chosen;        /* [rows][n_active] experts by slot */
+    float *weight;          /* [rows][n_active] */
+    int32_t *place;         /* [rows][n_active] */
+    int32_t *slot_of;       /* [slots] by place: place[slot_of[p]] == p */
+    int32_t *expert_first;  /* [n_expert + 1] first place of each expert */
+    int32_t *active;        /* [n_expert] experts with at least one slot, in order; the others follow as -1 */
+    float *logits;          /* [outputs][n_vocab] */
+};
+
+/* Keys and values as f16 in the tiles of src/cpu/state.h: 16 positions of one layer and key head are the keys
+ * [head_dim][16], then the values [16][head_dim]. Kernels take it by value. */
+struct kv {
+    int n_page, n_ring, ring_tiles; /* a ring holds 16 * ring_tiles positions: position % that is its place */
+    int n_kv_head, head_dim;
+    size_t tile, page, ring; /* sizes in halves; page and ring count all their layers */
+    uint16_t *pages;         /* [n_page][full layer][n_kv_head][KEY_TILES][tile] */
+    uint16_t *rings;         /* [n_ring][sliding layer][n_kv_head][ring_tiles][tile] */
+};
+
+/* Lays arrays out in one block of device memory: first with base NULL to add up the sizes, then again to place them. */
+struct layout {
+    uint8_t *base;
+    size_t used;
+    bool overflow;
+};
+
+/* Room for count_a * count_b items, on 256 bytes. */
+static inline void layout_place(struct layout *layout, void **array, size_t item, size_t count_a, size_t count_b)
+{
+    size_t bytes, end;
+    if (__builtin_mul_overflow(count_a, count_b, &bytes) || __builtin_mul_overflow(bytes, item, &bytes) ||
+        __builtin_add_overflow(layout->used, bytes, &end) || end > SIZE_MAX / 2) {
+        layout->overflow = true;
+        return;
+    }
+    *array = layout->base ? layout->base + layout->used : NULL;
+    layout->used = (end + 255) / 256 * 256;
+}
+
+#define PLACE(layout, array, count_a, count_b)                                                                         \
+    layout_place(layout, (void **)&(array), sizeof *(array), count_a, count_b)
+
+/* What decides which kernels a step launches, and with which arguments. */
+struct shape {
+    int n_row, n_output, n_sequence, attention;
+};
+
+/* The stages of a step are run, or captured as a graph, or were captured before and do nothing. */
+enum step { STEP_DIRECT, STEP_CAPTURE, STEP_REPLAY };
+
+struct attention; /* what attention keeps for itself: attention.h */
+struct graphs;    /* captured steps: backend.cu */
+
+struct backend {
+    const struct model *model;
+    struct model weights; /* the model with its pointers leading into device memory */
+    void *weight_memory;
+    struct rope rope;
+    struct kv kv;
+    int slot[MODEL_MAX_LAYERS]; /* index of a layer among the full ones or among the sliding ones */
+    int max_rows, max_outputs, max_sequences;
+    int multiprocessors, shared_limit; /* of the device; dynamic shared memory that a CTA may have */
+    char name[128];                    /* of the device */
+    cudaStream_t stream;
+    struct activations a;
+    struct attention *attention; /* owned */
+    struct device_batch batch;   /* of the step under way */
+    const struct batch *host_batch;
+    struct shape shape;
+    enum step step;
+    void *staging;      /* pinned: what the batch's arrays get */
+    float *host_logits; /* pinned: [max_outputs][n_vocab] */
+    void *memory;       /* owns the activations */
+    size_t memory_bytes;
+    void *batch_memory;    /* owns the batch's arrays */
+    bool overlap;          /* launches may begin before the kernel before them ends */
+    struct graphs *graphs; /* owned */
+    cudaError_t failed;    /* the first error of a step */
+};
+
+/* By attend: memory (attend_place is called twice, see struct layout), keys and values, and its stages. */
+goss_status attend_open(struct backend *backend, const struct backend_options *options, goss_error *error);
+void attend_place(struct layout *layout, struct backend *backend);
+void attend_close(struct backend *backend);
+goss_status kv_open(struct backend *backend, int pages, int rings, goss_error *error);
+void kv_close(struct backend *backend);
+uint64_t kv_bytes(const struct model_config *config, int pages, int rings);
+void kv_copy_page(struct backend *backend, int from, int to);
+uint64_t kv_snapshot_bytes(const struct model_config *config);
+void kv_save_ring(struct backend *backend, int ring, int position, void *snapshot);
+void kv_load_ring(struct backend *backend, int ring, int position, const void *snapshot);
+
+/* Once a step, when the batch is uploaded and before the first stage. What it returns decides with the batch's counts
+ * which kernels attention launches. */
+int attend_plan(struct backend *backend, const struct batch *batch);
+
+void embed_stage(struct backend *backend);            /* x, cosine, sine */
+void heads_stage(struct backend *backend, int layer); /* many rows: a.qkv -> a.q_rows and the cache */
+void attend_stage(struct backend *backend, const struct batch *batch, int layer); /* q_rows, cache -> attended */
+void route_stage(struct backend *backend, int layer); /* x -> normed, in (MXFP4 or Q8 order), chosen .. active */
+void combine_stage(struct backend *backend);          /* x += weighted out */
+
+/* By cuda. */
+uint64_t weights_bytes(const struct model *model);
+goss_status weights_upload(struct backend *backend, goss_error *error);
+void weights_free(struct backend *backend);
+
+/* Rows row[i] of x, or row i if row is NULL, normed: a.normed, and a.in in the order of the user's weights. */
+void norm_rows(struct backend *backend, const float *gain, const int32_t *row, int n, const struct matrix *user);
+/* n rows of x, as long as the user's inputs, rounded in the order of its weights; nothing if those are floats. */
+void quantise_rows(struct backend *backend, const float *x, int n, const struct matrix *user, struct panel panel);
+
+/* The stages that are products: norm .. bias, and what docs/arithmetic.md says becomes of them. */
+void qkv_stage(struct backend *backend, int layer);
+void attn_out_stage(struct backend *backend, int layer);
+void experts_stage(struct backend *backend, int layer);
+void unembed_stage(struct backend *backend);
+
+/* Launches a kernel of the step. A step goes on after an error, which `failed` keeps. */
+template <typename... Parameters, typename... Arguments>
+static inline void run_kernel(struct backend *b, dim3 grid, dim3 block, size_t shared_bytes,
+                              void (*kernel)(Parameters...), const Arguments &...arguments)
+{
+    struct launch launch = {grid, block, shared_bytes, b->stream, b->overlap};
+    cudaError_t error = cudaSuccess;
+    if (shared_bytes > 48 << 10) /* more has to be asked for */
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+    if (error == cudaSuccess)
+        error = launch_kernel(launch, kernel, arguments...);
+    if (b->failed == cudaSuccess)
+        b->failed = error;
+}
+
+/* The layer as it lies on the device. */
+static inline const struct layer &device_layer(const struct backend *b, int layer)
+{
+    return b->weights.layers[layer];
+}
+
+static inline bool is_integer(const struct matrix *matrix)
+{
+    return matrix->type == DTYPE_TILE_MXFP4 || matrix->type == DTYPE_TILE_Q8;
+}
+
+static __host__ __device__ inline int group_count(int rows)
+{
+    return (rows + TILE_ROWS - 1) / TILE_ROWS;
+}
+
+#endif
