@@ -51,6 +51,8 @@ static void place_activations(struct layout *l, struct backend *b)
     place_panel(l, &a->hidden_in, slots, c->d_ff);
     PLACE(l, a->hidden, slots, c->d_ff);
     PLACE(l, a->out, slots, d);
+    PLACE(l, a->router_sum, rows * ((d + SEGMENT - 1) / SEGMENT), (size_t)group_count(c->n_expert) * TILE_ROWS);
+    PLACE(l, a->router_done, (rows + FEW_ROWS - 1) / FEW_ROWS, 1);
     PLACE(l, a->chosen, rows, k);
     PLACE(l, a->weight, rows, k);
     PLACE(l, a->place, rows, k);
@@ -183,8 +185,10 @@ static goss_status open_device(struct backend *b, const struct backend_options *
         status = CUDA_STATUS(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), error);
     if (!status)
         status = attend_open(b, options, error);
+    if (status)
+        return status;
     place_activations(&activations, b);
-    return status ? status : check_memory(b->model, options, activations.used, error);
+    return check_memory(b->model, options, activations.used, error);
 }
 
 static void cuda_close(struct backend *b)
@@ -262,12 +266,6 @@ static goss_status cuda_open(struct backend **out, const struct model *model, co
 }
 
 /* ---- a step ---- */
-
-static void keep_first(struct backend *b, cudaError_t error)
-{
-    if (b->failed == cudaSuccess)
-        b->failed = error;
-}
 
 /* Writes the batch into the staging memory and sends what of it is used. */
 static void send_batch(struct backend *b, const struct batch *batch)
@@ -385,10 +383,10 @@ static void cuda_attn_in(struct backend *b, int, const struct batch *, int layer
         qkv_stage(b, layer);
 }
 
-static void cuda_attend(struct backend *b, int, const struct batch *batch, int layer)
+static void cuda_attend(struct backend *b, int, const struct batch *, int layer)
 {
     if (enqueues(b))
-        attend_stage(b, batch, layer);
+        attend_stage(b, layer);
 }
 
 static void cuda_attn_out(struct backend *b, int, const struct batch *, int layer)

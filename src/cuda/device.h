@@ -58,6 +58,11 @@ DEVICE uint32_t warp_ballot(bool vote)
     return __ballot_sync(0xFFFFFFFFu, vote);
 }
 
+DEVICE int count_bits(uint32_t x)
+{
+    return __popc(x);
+}
+
 DEVICE void warp_sync(void)
 {
     __syncwarp();
@@ -187,6 +192,22 @@ DEVICE void fence_device(void)
 #else
 #include <device_emulated.h> /* on the tests' include path */
 #endif
+
+/* N floats of shared memory on 16 bytes, four at a time. */
+template <int N> DEVICE void read_floats(float x[N], const float *shared)
+{
+#pragma unroll
+    for (int i = 0; i + 4 <= N; i += 4) {
+        float4 v = *reinterpret_cast<const float4 *>(shared + i);
+        x[i] = v.x;
+        x[i + 1] = v.y;
+        x[i + 2] = v.z;
+        x[i + 3] = v.w;
+    }
+#pragma unroll
+    for (int i = N / 4 * 4; i < N; i++)
+        x[i] = shared[i];
+}
 
 DEVICE float bits_float(uint32_t bits)
 {

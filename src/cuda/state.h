@@ -54,6 +54,8 @@ struct activations {
     struct panel hidden_in; /* [slots][d_ff] by place */
     float *hidden;          /* [slots][d_ff] by place */
     float *out;             /* [slots][d_model] by place: what the experts say */
+    float *router_sum;      /* [rows][segments][n_expert, rounded up to 16] */
+    int32_t *router_done;   /* [rows / FEW_ROWS, rounded up] sums that are there; 0 between stages */
     int32_t *chosen;        /* [rows][n_active] experts by slot */
     float *weight;          /* [rows][n_active] */
     int32_t *place;         /* [rows][n_active] */
@@ -150,11 +152,11 @@ void kv_load_ring(struct backend *backend, int ring, int position, const void *s
  * which kernels attention launches. */
 int attend_plan(struct backend *backend, const struct batch *batch);
 
-void embed_stage(struct backend *backend);            /* x, cosine, sine */
-void heads_stage(struct backend *backend, int layer); /* many rows: a.qkv -> a.q_rows and the cache */
-void attend_stage(struct backend *backend, const struct batch *batch, int layer); /* q_rows, cache -> attended */
-void route_stage(struct backend *backend, int layer); /* x -> normed, in (MXFP4 or Q8 order), chosen .. active */
-void combine_stage(struct backend *backend);          /* x += weighted out */
+void embed_stage(struct backend *backend);             /* x, cosine, sine */
+void heads_stage(struct backend *backend, int layer);  /* many rows: a.qkv -> a.q_rows and the cache */
+void attend_stage(struct backend *backend, int layer); /* q_rows, cache -> attended */
+void route_stage(struct backend *backend, int layer);  /* x -> normed, in (MXFP4 or Q8 order), chosen .. active */
+void combine_stage(struct backend *backend);           /* x += weighted out */
 
 /* By cuda. */
 uint64_t weights_bytes(const struct model *model);
@@ -172,7 +174,14 @@ void attn_out_stage(struct backend *backend, int layer);
 void experts_stage(struct backend *backend, int layer);
 void unembed_stage(struct backend *backend);
 
-/* Launches a kernel of the step. A step goes on after an error, which `failed` keeps. */
+/* A step goes on after an error, which `failed` keeps. */
+static inline void keep_first(struct backend *b, cudaError_t error)
+{
+    if (b->failed == cudaSuccess)
+        b->failed = error;
+}
+
+/* Launches a kernel of the step. */
 template <typename... Parameters, typename... Arguments>
 static inline void run_kernel(struct backend *b, dim3 grid, dim3 block, size_t shared_bytes,
                               void (*kernel)(Parameters...), const Arguments &...arguments)
@@ -183,8 +192,7 @@ static inline void run_kernel(struct backend *b, dim3 grid, dim3 block, size_t s
         error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
     if (error == cudaSuccess)
         error = launch_kernel(launch, kernel, arguments...);
-    if (b->failed == cudaSuccess)
-        b->failed = error;
+    keep_first(b, error);
 }
 
 /* The layer as it lies on the device. */

@@ -61,6 +61,11 @@ DEVICE float shfl_f32(float v, int lane)
     return fmath_float_of_bits(shfl_u32(fmath_bits_of_float(v), lane));
 }
 
+DEVICE int count_bits(uint32_t x)
+{
+    return __builtin_popcount(x);
+}
+
 DEVICE uint32_t warp_ballot(bool vote)
 {
     struct emulated_lane *lanes = emulated_exchange();
