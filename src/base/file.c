@@ -42,10 +42,12 @@ goss_status file_map_open(struct file_map *map, const char *path, goss_error *er
         return status;
     if (size) {
         void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-        if (p == MAP_FAILED)
+        if (p == MAP_FAILED) {
             status = error_errno(error, path, "cannot map");
-        else
+        } else {
+            (void)madvise(p, size, MADV_HUGEPAGE);
             map->data = p;
+        }
     }
     close(fd);
     if (status)

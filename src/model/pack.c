@@ -12,7 +12,7 @@
 #include "text/tokenizer.h"
 
 enum {
-    CHUNK = 1 << 20,      /* bytes written at once, about */
+    CHUNK = 1 << 20,      /* bytes packed at once, about */
     HASH_STEP = 4 << 20,  /* bytes hashed between two looks at cancel */
     LARGE = 8 << 20,      /* source bytes beyond which pages are given back */
     HARMONY_ROWS = 201088 /* the vocabulary of the tokenizer that is built in */
@@ -39,7 +39,10 @@ struct work {
     struct job *job;
     const struct recipe *recipe;
     struct sha256 *hash; /* of the section */
-    uint8_t *chunk;      /* row groups about to be written */
+    uint8_t *chunk;      /* row groups just packed */
+    uint8_t *staged;     /* [FILE_HUGE_PAGE] what was packed and is not written, */
+    uint64_t n_staged;   /* so many bytes, */
+    uint64_t n_written;  /* behind these of the section */
     uint8_t *scales;     /* the scales plane of one matrix */
     float *x;            /* [cols] */
     uint8_t *lane;       /* [TILE_ROWS][cols] of at most 4 bytes */
@@ -185,14 +188,34 @@ static goss_status pack_group(struct work *w, uint64_t e, uint64_t group, uint8_
     return GOSS_OK;
 }
 
-static goss_status put(struct work *w, uint64_t offset, const uint8_t *bytes, uint64_t n)
+static goss_status write_staged(struct work *w)
 {
+    uint64_t n = w->n_staged, offset = w->n_written;
+    w->n_staged = 0;
+    w->n_written += n;
+    return packed_writer_write(&w->job->writer, w->recipe->section, offset, w->staged, n, w->error);
+}
+
+/* The next n bytes of the section. They go out in pieces that are whole huge pages of the file. */
+static goss_status put(struct work *w, const uint8_t *bytes, uint64_t n)
+{
+    goss_status status = GOSS_OK;
     if (must_stop(w->job))
         return error_set(w->error, GOSS_E_CANCELLED, "packing was cancelled");
     sha256_add(w->hash, bytes, n);
     if (w->job->progress)
         atomic_fetch_add(&w->job->progress->done, n);
-    return packed_writer_write(&w->job->writer, w->recipe->section, offset, bytes, n, w->error);
+    while (n && status == GOSS_OK) {
+        uint64_t at = w->recipe->section->offset + w->n_written + w->n_staged;
+        uint64_t room = FILE_HUGE_PAGE - at % FILE_HUGE_PAGE, part = n < room ? n : room;
+        memcpy(w->staged + w->n_staged, bytes, part);
+        w->n_staged += part;
+        bytes += part;
+        n -= part;
+        if (part == room)
+            status = write_staged(w);
+    }
+    return status;
 }
 
 /* Of a matrix that is large by itself (embedding, head) the pages go as its rows are done. */
@@ -219,12 +242,12 @@ static goss_status pack_matrix(struct work *w, uint64_t e)
             status = pack_group(w, e, i, w->chunk + (i - g) * group, w->scales + i * (scales / groups));
         uint64_t n = (end - g) * group < plane - at ? (end - g) * group : plane - at;
         if (status == GOSS_OK)
-            status = put(w, e * matrix + at, w->chunk, n);
+            status = put(w, w->chunk, n);
         at += n;
         release_rows(w->recipe, g * TILE_ROWS, end * TILE_ROWS);
     }
     if (status == GOSS_OK && scales)
-        status = put(w, e * matrix + plane, w->scales, scales);
+        status = put(w, w->scales, scales);
     return status;
 }
 
@@ -263,8 +286,11 @@ static goss_status pack_section(struct job *job, struct recipe *recipe, goss_err
     goss_status status = sha256_open(&w.hash, error);
     if (status)
         return status;
-    if (recipe->n_operand == 0) { /* the tokenizer */
-        status = put(&w, 0, job->tokenizer->data, job->tokenizer->size);
+    w.staged = malloc(FILE_HUGE_PAGE);
+    if (!w.staged) {
+        status = error_memory(error, FILE_HUGE_PAGE, s->name);
+    } else if (recipe->n_operand == 0) { /* the tokenizer */
+        status = put(&w, job->tokenizer->data, job->tokenizer->size);
     } else {
         w.chunk = malloc(chunk);
         w.scales = malloc(scales + 1);
@@ -273,7 +299,10 @@ static goss_status pack_section(struct job *job, struct recipe *recipe, goss_err
         status = w.chunk && w.scales && w.x && w.lane ? pack_matrices(&w)
                                                       : error_memory(error, chunk + scales + lanes, s->name);
     }
+    if (status == GOSS_OK)
+        status = write_staged(&w);
     sha256_close(w.hash, s->sha256);
+    free(w.staged);
     free(w.chunk);
     free(w.scales);
     free(w.x);
