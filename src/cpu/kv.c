@@ -51,6 +51,7 @@ static goss_status reserve(uint16_t **memory, size_t *bytes, size_t item, int co
         *bytes = 0;
         return error_memory(error, wanted, what);
     }
+    (void)madvise(p, *bytes, MADV_HUGEPAGE); /* looking up small pages costs long contexts a good part of their time */
     *memory = p;
     return GOSS_OK;
 }
