@@ -147,6 +147,12 @@ DEVICE uint2 load_8(const void *p)
     return v;
 }
 
+/* Shared memory, 16 bytes at once. */
+DEVICE float4 read_16(const void *shared)
+{
+    return *reinterpret_cast<const float4 *>(shared);
+}
+
 /* Copies that a thread starts and waits for later: commit makes a group of those begun, wait(n) waits until at most n
  * of the thread's newest groups are under way. The barrier that shows them to other threads is the caller's. */
 DEVICE void copy_async_16(void *shared, const void *global)
@@ -198,7 +204,7 @@ template <int N> DEVICE void read_floats(float x[N], const float *shared)
 {
 #pragma unroll
     for (int i = 0; i + 4 <= N; i += 4) {
-        float4 v = *reinterpret_cast<const float4 *>(shared + i);
+        float4 v = read_16(shared + i);
         x[i] = v.x;
         x[i + 1] = v.y;
         x[i + 2] = v.z;

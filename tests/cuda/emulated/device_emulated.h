@@ -145,6 +145,11 @@ DEVICE uint2 load_8(const void *p)
     return *(const uint2 *)emulated_aligned(p, 8);
 }
 
+DEVICE float4 read_16(const void *shared)
+{
+    return *(const float4 *)emulated_aligned(shared, 16);
+}
+
 DEVICE void copy_async_16(void *shared, const void *global)
 {
     emulated_copy_async(emulated_aligned(shared, 16), emulated_aligned(global, 16));
