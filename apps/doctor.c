@@ -5,6 +5,8 @@
 
 #include "command.h"
 #include "cpu/check.h"
+#include "cuda/library.h"
+#include "engine/processor.h"
 #include "input.h"
 #include "machine.h"
 #include "model/backend.h"
@@ -67,6 +69,24 @@ static void title(const struct doctor *doctor, const char *text)
     terminal_style(&doctor->terminal, STYLE_PLAIN);
 }
 
+/* The GPU that would compute, or why none would. */
+static json_t *report_gpu(const struct doctor *doctor)
+{
+    struct cuda_device gpu;
+    goss_error error;
+    char a[32], b[32];
+    if (processor_gpu(&gpu, &error)) {
+        if (doctor->print)
+            (void)printf("\n  GPU               none: %s", error.text);
+        return json_pack("{s:n, s:s}", "name", "reason", error.text);
+    }
+    if (doctor->print)
+        (void)printf("\n  GPU               %s, %s, %s free", gpu.name, bytes_text(gpu.memory_bytes, true, a),
+                     bytes_text(gpu.memory_free_bytes, true, b));
+    return json_pack("{s:s, s:I, s:I}", "name", gpu.name, "memory_bytes", (json_int_t)gpu.memory_bytes,
+                     "memory_free_bytes", (json_int_t)gpu.memory_free_bytes);
+}
+
 static goss_status report_machine(struct doctor *doctor, const struct machine *machine, goss_error *error)
 {
     char a[32], b[32];
@@ -86,12 +106,15 @@ static goss_status report_machine(struct doctor *doctor, const struct machine *m
                      bytes_text(machine->memory_bytes, true, a), bytes_text(machine->memory_free_bytes, true, b));
         for (int i = 0; machine->instruction_sets[i]; i++)
             (void)printf(" %s", machine->instruction_sets[i]);
-        (void)puts("\n");
     }
+    json_t *gpu = report_gpu(doctor);
+    if (doctor->print)
+        (void)puts("\n");
     return add(doctor->report, "machine",
-               json_pack("{s:s, s:i, s:o, s:I, s:I, s:o}", "processor", machine->processor, "cores", machine->cores,
-                         "cache_bytes", caches, "memory_bytes", (json_int_t)machine->memory_bytes, "memory_free_bytes",
-                         (json_int_t)machine->memory_free_bytes, "instruction_sets", sets),
+               json_pack("{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "processor", machine->processor, "cores",
+                         machine->cores, "cache_bytes", caches, "memory_bytes", (json_int_t)machine->memory_bytes,
+                         "memory_free_bytes", (json_int_t)machine->memory_free_bytes, "instruction_sets", sets, "gpu",
+                         gpu),
                error);
 }
 

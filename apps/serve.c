@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "command.h"
+#include "engine/processor.h"
 #include "machine.h"
 #include "net/listen.h"
 #include "places.h"
@@ -188,15 +189,17 @@ static goss_status close_doors(struct opening *o, goss_error *error)
     return sandbox_enter(&rules, &o->serve->sandbox, error);
 }
 
-/* The longest context of which one sequence fits in a quarter of the free memory, and room for --parallel of them as
- * far as that goes. */
+/* The longest context of which one sequence fits in a quarter of the free memory (the GPU's if that computes), and room
+ * for --parallel of them as far as that goes. */
 static void plan_memory(const struct opening *o, struct engine_options *options)
 {
     const struct model_config *config = &o->serve->session.model->config;
+    const struct backend_table *table = o->serve->session.table;
+    uint64_t memory = processor_memory(table, o->serve->session.model);
     struct machine machine;
     machine_read(&machine);
-    uint64_t most = machine.memory_free_bytes / 4, one = cpu_backend.kv_bytes(config, 1, 0);
-    uint64_t ring = cpu_backend.kv_bytes(config, 0, 1) * (uint64_t)options->max_sequences;
+    uint64_t most = (memory ? memory : machine.memory_free_bytes) / 4, one = table->kv_bytes(config, 1, 0);
+    uint64_t ring = table->kv_bytes(config, 0, 1) * (uint64_t)options->max_sequences;
     int context = config->max_context;
     while (context > LEAST_CONTEXT && one * ((uint64_t)context / KV_PAGE + 2) + ring > most)
         context /= 2;
@@ -302,6 +305,8 @@ static goss_status open_serve(struct opening *o, goss_error *error)
     if (!status)
         status = net_listen(o->arguments->value[OPTION_HOST].text, &o->port, &o->net.socket, error);
     (void)pthread_sigmask(SIG_BLOCK, &o->signals, NULL); /* before there are threads, so that only sigwait gets them */
+    if (!status)                                         /* a GPU's driver has to be opened while files can be */
+        status = session_choose_backend(&serve->session, o->arguments, error);
     if (!status)
         status = close_doors(o, error);
     if (!status)

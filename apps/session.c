@@ -5,11 +5,10 @@
 
 #include "base/clock.h"
 #include "engine/lookup.h"
+#include "engine/processor.h"
 #include "places.h"
 #include "terminal.h"
 #include "watch.h"
-
-enum { BACKEND_CUDA = 2 }; /* its place among --backend's choices */
 
 struct opening {
     const char *path;
@@ -69,14 +68,23 @@ goss_status session_tokenizer(struct session *session, const struct arguments *a
     return status;
 }
 
+goss_status session_choose_backend(struct session *session, const struct arguments *arguments, goss_error *error)
+{
+    static const enum processor processor[] = {PROCESSOR_AUTO, PROCESSOR_CPU,
+                                               PROCESSOR_CUDA}; /* as --backend has them */
+    goss_error reason;
+    goss_status status = processor_choose(processor[arguments_choice(arguments, OPTION_BACKEND)], session->model,
+                                          &session->table, &reason);
+    return status ? error_set(error, status, "--backend %s: %s", arguments->value[OPTION_BACKEND].text, reason.text)
+                  : GOSS_OK;
+}
+
 goss_status session_open_engine(struct session *session, const struct arguments *arguments,
                                 struct engine_options *options, goss_error *error)
 {
     const struct value *value = arguments->value;
     int limit = session->model->config.max_context;
     int64_t context = value[OPTION_CONTEXT].whole;
-    if (arguments_choice(arguments, OPTION_BACKEND) == BACKEND_CUDA)
-        return error_set(error, GOSS_E_UNSUPPORTED, "--backend cuda: there is no CUDA backend yet; use cpu or auto");
     if (value[OPTION_CONTEXT].given && context > limit)
         return error_set(error, GOSS_E_LIMIT, "--context %s: %s allows at most %d", value[OPTION_CONTEXT].text,
                          session->path, limit);
@@ -87,7 +95,11 @@ goss_status session_open_engine(struct session *session, const struct arguments 
     options->chunk = (int)value[OPTION_CHUNK].whole;
     options->context = context < limit ? (int)context : limit;
     double begin = clock_seconds();
-    goss_status status = engine_open(&session->engine, session->model, &cpu_backend, options, error);
+    goss_status status = session->table ? GOSS_OK : session_choose_backend(session, arguments, error);
+    if (status)
+        return status;
+    options->memory_bytes = processor_memory(session->table, session->model);
+    status = engine_open(&session->engine, session->model, session->table, options, error);
     session->engine_seconds = clock_seconds() - begin;
     return status;
 }

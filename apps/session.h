@@ -12,8 +12,9 @@
 struct session {
     struct model *model;
     struct engine *engine;
-    char *path;           /* where the model was found */
-    double model_seconds; /* it took to open it */
+    const struct backend_table *table; /* what computes; NULL until it is chosen */
+    char *path;                        /* where the model was found */
+    double model_seconds;              /* it took to open it */
     double engine_seconds;
     struct tokenizer *built_in;        /* owned; NULL if the tokenizer is the model's */
     const struct tokenizer *tokenizer; /* NULL until it is opened */
@@ -22,6 +23,9 @@ struct session {
 
 /* Opens the model of --model. Zero-initialise the session; close it after a failure too. */
 goss_status session_open_model(struct session *session, const struct arguments *arguments, goss_error *error);
+
+/* Sets the table by --backend. Opening an engine does it if it has not been done. */
+goss_status session_choose_backend(struct session *session, const struct arguments *arguments, goss_error *error);
 
 /* An engine over the opened model. `options` may ask for what no option says, and is filled from the command line; its
  * context counts where --context is not given. */

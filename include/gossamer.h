@@ -51,6 +51,12 @@ void goss_free(void *memory);
 
 typedef struct goss_model goss_model;
 
+typedef enum goss_backend {
+    GOSS_BACKEND_AUTO = 0, /* an NVIDIA GPU if one can be used and the model fits, else the CPU */
+    GOSS_BACKEND_CPU,
+    GOSS_BACKEND_CUDA /* an error says why if it cannot be had */
+} goss_backend;
+
 /* Begin with goss_model_options_default() and change what matters. None of it changes a token of any answer. */
 typedef struct goss_model_options {
     const char *cache; /* folder for packed files; NULL: `path` must be a packed file */
@@ -60,6 +66,7 @@ typedef struct goss_model_options {
     int max_turns;     /* turns computed at the same time; more may be open and wait */
     int chunk;         /* prompt tokens per step */
     bool no_lookup;    /* never computes several tokens in one step where a text repeats what it says already */
+    goss_backend backend; /* what computes */
     uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
 } goss_model_options;
 

@@ -4,6 +4,7 @@
 
 #include "agent/turn.h"
 #include "base/buffer.h"
+#include "engine/processor.h"
 #include "harmony/message_json.h"
 #include "harmony/names.h"
 #include "model/model.h"
@@ -59,6 +60,16 @@ static goss_status open_tokenizer(goss_model *m, const char *path, goss_error *e
     return harmony_open(&m->harmony, m->tokenizer, error);
 }
 
+static goss_status choose_backend(goss_backend backend, const struct model *model, const struct backend_table **table,
+                                  goss_error *error)
+{
+    static const enum processor processor[] = {
+        [GOSS_BACKEND_AUTO] = PROCESSOR_AUTO, [GOSS_BACKEND_CPU] = PROCESSOR_CPU, [GOSS_BACKEND_CUDA] = PROCESSOR_CUDA};
+    if ((unsigned)backend > GOSS_BACKEND_CUDA)
+        return error_set(error, GOSS_E_ARGUMENT, "backend %d is not one of goss_backend", (int)backend);
+    return processor_choose(processor[backend], model, table, error);
+}
+
 goss_status goss_model_open(goss_model **model, const char *path, const goss_model_options *options, goss_error *error)
 {
     *model = NULL;
@@ -68,6 +79,7 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
     goss_model *m = calloc(1, sizeof *m);
     if (!m)
         return error_memory(error, sizeof *m, "a model");
+    const struct backend_table *table;
     struct model_options model_options = {.cache = o.cache};
     struct engine_options engine_options = {.threads = o.threads,
                                             .isa = o.isa,
@@ -78,7 +90,11 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
                                             .kv_bytes = o.cache_bytes};
     goss_status status = model_open(&m->model, path, &model_options, error);
     status = status ? status : open_tokenizer(m, path, error);
-    status = status ? status : engine_open(&m->engine, m->model, &cpu_backend, &engine_options, error);
+    status = status ? status : choose_backend(o.backend, m->model, &table, error);
+    if (!status) {
+        engine_options.memory_bytes = processor_memory(table, m->model);
+        status = engine_open(&m->engine, m->model, table, &engine_options, error);
+    }
     if (status) {
         goss_model_close(m);
         return status;

@@ -37,15 +37,12 @@ goss_status processor_choose(enum processor processor, const struct model *model
     return processor == PROCESSOR_CUDA ? status : GOSS_OK;
 }
 
-void processor_memory(const struct backend_table *table, const struct model *model, uint64_t *bytes,
-                      uint64_t *free_bytes)
+uint64_t processor_memory(const struct backend_table *table, const struct model *model)
 {
     const struct cuda_library *library;
     struct cuda_device device;
-    *bytes = *free_bytes = 0;
     if (table == &cpu_backend || cuda_load(&library, NULL) || library->probe(&device, NULL))
-        return;
+        return 0;
     uint64_t weights = library->weights_bytes(model);
-    *bytes = device.memory_bytes - weights;
-    *free_bytes = device.memory_free_bytes > weights ? device.memory_free_bytes - weights : 0;
+    return device.memory_free_bytes > weights ? device.memory_free_bytes - weights : 1;
 }

@@ -14,10 +14,8 @@ enum processor {
 goss_status processor_choose(enum processor processor, const struct model *model, const struct backend_table **table,
                              goss_error *error);
 
-/* The memory that the backend's keys and values come from: all of it and what is free of it once the model is opened. 0
- * and 0 if that is the machine's. */
-void processor_memory(const struct backend_table *table, const struct model *model, uint64_t *bytes,
-                      uint64_t *free_bytes);
+/* The free memory that the backend's keys and values come from once the model is opened; 0 if that is the machine's. */
+uint64_t processor_memory(const struct backend_table *table, const struct model *model);
 
 /* The GPU that would be used; the error says why there is none. */
 struct cuda_device;
