@@ -91,7 +91,7 @@ DEVICE void multiply(struct weight_block<MXFP4> w[AHEAD], const struct unit &uni
         uint32_t a[4];
         float scale_w[2];
         w[block % AHEAD].operand(a, scale_w);
-        if (block < AHEAD)
+        if (block + AHEAD < SEGMENT_BLOCKS)
             load_block<MXFP4>(&w[block % AHEAD], unit, block + AHEAD);
         add_block(sum, a, scale_w, *reinterpret_cast<const uint2 *>(q + block * FEW_ROWS * BLOCK),
                   *reinterpret_cast<const float2 *>(scale + block * FEW_ROWS));

@@ -41,7 +41,7 @@ void qkv_stage(struct backend *b, int layer)
                         .eps = c->rms_eps,
                         .finish = FINISH_HEADS,
                         .out = b->a.q_rows};
-    if (is_integer(&p.w) && c->head_dim % (2 * TILE_ROWS) == 0 && product_few_fits(b, p)) {
+    if (is_integer(&p.w) && product_few_fits(b, p)) {
         struct heads heads = {c->n_head, c->n_kv_head, c->head_dim,    b->a.cosine,      b->a.sine,
                               b->kv,     b->batch,     b->slot[layer], c->sliding[layer]};
         product_few(b, p, heads);

@@ -20,14 +20,14 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern "C" void emulated_switch(void **save, void *load);
 extern "C" void emulated_begin(void);
 #if defined(__x86_64__)
-asm(".text\n.globl emulated_switch\n.type emulated_switch, @function\nemulated_switch:\n"
+asm(".text\n.globl emulated_switch\n.hidden emulated_switch\n.type emulated_switch, @function\nemulated_switch:\n"
     "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
     "mov %rsp, (%rdi)\nmov %rsi, %rsp\n"
     "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n"
     ".section .note.GNU-stack,\"\",@progbits\n.text\n");
 enum { FRAME_WORDS = 8, FRAME_START = 6 };
 #elif defined(__aarch64__)
-asm(".text\n.globl emulated_switch\n.type emulated_switch, %function\nemulated_switch:\n"
+asm(".text\n.globl emulated_switch\n.hidden emulated_switch\n.type emulated_switch, %function\nemulated_switch:\n"
     "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp x25, x26, [sp, #48]\n"
     "stp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\nstp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\n"
     "stp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]\n"
@@ -187,22 +187,30 @@ void *emulated_aligned(const void *p, size_t alignment)
     return (void *)p;
 }
 
+/* The operands of a warp, row by row and column by column. */
+struct operands {
+    int8_t a[16][32], b[8][32];
+};
+
+static int32_t dot(const int8_t a[32], const int8_t b[32])
+{
+    int32_t sum = 0;
+    for (int k = 0; k < 32; k++)
+        sum += (int16_t)a[k] * (int16_t)b[k];
+    return sum;
+}
+
 void emulated_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2], const int32_t c[4])
 {
-    struct emulated_lane *lanes = emulated_exchange();
+    struct operands *o = (struct operands *)emulated_exchange();
     int lane = emulated_lane_index(), g = lane / 4, t = lane % 4;
-    memcpy(lanes[lane].word, a, 16);
-    memcpy(lanes[lane].word + 4, b, 8);
+    for (int i = 0; i < 4; i++)
+        memcpy(&o->a[g + i % 2 * 8][i / 2 * 16 + 4 * t], &a[i], 4);
+    for (int i = 0; i < 2; i++)
+        memcpy(&o->b[g][i * 16 + 4 * t], &b[i], 4);
     emulated_warp_barrier();
-    for (int i = 0; i < 4; i++) {
-        int column = 2 * t + i % 2, sum = c[i];
-        for (int k = 0; k < 8; k++) { /* four inputs each */
-            uint32_t w = lanes[4 * g + k % 4].word[2 * (k / 4) + i / 2], x = lanes[4 * column + k % 4].word[4 + k / 4];
-            for (int byte = 0; byte < 32; byte += 8)
-                sum += (int8_t)(w >> byte) * (int8_t)(x >> byte);
-        }
-        d[i] = sum;
-    }
+    for (int i = 0; i < 4; i++)
+        d[i] = c[i] + dot(o->a[g + i / 2 * 8], o->b[2 * t + i % 2]);
 }
 
 /* ---- asynchronous copies ---- */
