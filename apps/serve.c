@@ -14,7 +14,6 @@
 
 #include "base/file.h"
 #include "command.h"
-#include "engine/processor.h"
 #include "machine.h"
 #include "net/listen.h"
 #include "places.h"
@@ -195,10 +194,10 @@ static void plan_memory(const struct opening *o, struct engine_options *options)
 {
     const struct model_config *config = &o->serve->session.model->config;
     const struct backend_table *table = o->serve->session.table;
-    uint64_t memory = processor_memory(table, o->serve->session.model);
     struct machine machine;
     machine_read(&machine);
-    uint64_t most = (memory ? memory : machine.memory_free_bytes) / 4, one = table->kv_bytes(config, 1, 0);
+    uint64_t free_bytes = table->memory ? table->memory(o->serve->session.model) : machine.memory_free_bytes;
+    uint64_t most = free_bytes / 4, one = table->kv_bytes(config, 1, 0);
     uint64_t ring = table->kv_bytes(config, 0, 1) * (uint64_t)options->max_sequences;
     int context = config->max_context;
     while (context > LEAST_CONTEXT && one * ((uint64_t)context / KV_PAGE + 2) + ring > most)

@@ -98,7 +98,6 @@ goss_status session_open_engine(struct session *session, const struct arguments 
     goss_status status = session->table ? GOSS_OK : session_choose_backend(session, arguments, error);
     if (status)
         return status;
-    options->memory_bytes = processor_memory(session->table, session->model);
     status = engine_open(&session->engine, session->model, session->table, options, error);
     session->engine_seconds = clock_seconds() - begin;
     return status;

@@ -247,10 +247,23 @@ static goss_status race(struct engine *const engine[2], struct sequence_request 
 
 static goss_status races(struct forced *forced, int rounds, struct sequence_request *request, goss_error *error)
 {
-    struct backend_table table = {
-        "forced",       forced_open,      forced_close,          forced_isa,       cpu_backend.kv_bytes, forced_run,
-        forced_embed,   forced_attn_in,   forced_attend,         forced_attn_out,  forced_route,         forced_experts,
-        forced_unembed, forced_copy_page, forced_snapshot_bytes, forced_save_ring, forced_load_ring};
+    struct backend_table table = {.name = "forced",
+                                  .kv_bytes = cpu_backend.kv_bytes,
+                                  .open = forced_open,
+                                  .close = forced_close,
+                                  .isa = forced_isa,
+                                  .run = forced_run,
+                                  .embed = forced_embed,
+                                  .attn_in = forced_attn_in,
+                                  .attend = forced_attend,
+                                  .attn_out = forced_attn_out,
+                                  .route = forced_route,
+                                  .experts = forced_experts,
+                                  .unembed = forced_unembed,
+                                  .copy_page = forced_copy_page,
+                                  .snapshot_bytes = forced_snapshot_bytes,
+                                  .save_ring = forced_save_ring,
+                                  .load_ring = forced_load_ring};
     struct engine *engine[2] = {NULL, NULL};
     int32_t boundary = request->n_id - 1;
     request->boundary = &boundary;

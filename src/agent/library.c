@@ -91,10 +91,7 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
     goss_status status = model_open(&m->model, path, &model_options, error);
     status = status ? status : open_tokenizer(m, path, error);
     status = status ? status : choose_backend(o.backend, m->model, &table, error);
-    if (!status) {
-        engine_options.memory_bytes = processor_memory(table, m->model);
-        status = engine_open(&m->engine, m->model, table, &engine_options, error);
-    }
+    status = status ? status : engine_open(&m->engine, m->model, table, &engine_options, error);
     if (status) {
         goss_model_close(m);
         return status;

@@ -413,6 +413,14 @@ static void cuda_unembed(struct backend *b, int, const struct batch *)
         unembed_stage(b);
 }
 
+static uint64_t cuda_memory(const struct model *model)
+{
+    size_t free_bytes = 0, total = 0;
+    uint64_t weights = weights_bytes(model);
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    return free_bytes > weights ? free_bytes - weights : 0;
+}
+
 static const char *cuda_isa(const struct backend *b)
 {
     return b->name;
@@ -424,6 +432,7 @@ static const struct backend_table table = {
     .close = cuda_close,
     .isa = cuda_isa,
     .kv_bytes = kv_bytes,
+    .memory = cuda_memory,
     .run = cuda_run,
     .embed = cuda_embed,
     .attn_in = cuda_attn_in,

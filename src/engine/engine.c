@@ -64,9 +64,9 @@ static goss_status divide_memory(struct engine *e, const struct model_config *co
     e->snapshot_bytes = e->table->snapshot_bytes(config);
     uint64_t page = e->page_bytes > 0 ? e->page_bytes : 1, snapshot = e->snapshot_bytes > 0 ? e->snapshot_bytes : 1;
     uint64_t budget = o->kv_bytes;
-    if (budget == 0) /* a quarter of what there is */
-        budget = o->memory_bytes / 4;
-    if (budget == 0) {
+    if (budget == 0 && e->table->memory) { /* a quarter of what there is */
+        budget = e->table->memory(e->model) / 4;
+    } else if (budget == 0) {
         long physical = sysconf(_SC_PHYS_PAGES), unit = sysconf(_SC_PAGESIZE);
         budget = physical > 0 && unit > 0 ? (uint64_t)physical * (uint64_t)unit / 4 : UINT64_C(1) << 32;
     }

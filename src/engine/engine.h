@@ -34,18 +34,17 @@ enum {
 };
 
 struct engine_options {
-    int threads;           /* 0: one per core */
-    const char *isa;       /* a cap, see struct backend_options; NULL: the best */
-    int chunk;             /* prefill rows per step, all sequences together; 0: 512 */
-    int context;           /* most positions of one sequence; 0: what kv_bytes holds, at most the model's own limit */
-    int max_sequences;     /* most sequences computed at once (more may wait); 0: 1 */
-    int max_waiting;       /* most sequences added and not yet computed; 0: 1024 */
-    int score_rows;        /* most rows of logits per step for scored sequences; 0: no scoring */
-    uint64_t kv_bytes;     /* for pages, rings and snapshots together; 0: enough for max_sequences of `context` */
-    uint64_t memory_bytes; /* of what the backend's keys and values come from; 0: the machine's */
-    int checkpoints;       /* most checkpoints kept; 0: as many as an eighth of kv_bytes holds, at most 1024 */
-    int checkpoint_every;  /* positions between automatic checkpoints in a long prompt; 0: 2048 */
-    int lookup;            /* LOOKUP_AUTO, LOOKUP_OFF or a number of guesses */
+    int threads;          /* 0: one per core */
+    const char *isa;      /* a cap, see struct backend_options; NULL: the best */
+    int chunk;            /* prefill rows per step, all sequences together; 0: 512 */
+    int context;          /* most positions of one sequence; 0: what kv_bytes holds, at most the model's own limit */
+    int max_sequences;    /* most sequences computed at once (more may wait); 0: 1 */
+    int max_waiting;      /* most sequences added and not yet computed; 0: 1024 */
+    int score_rows;       /* most rows of logits per step for scored sequences; 0: no scoring */
+    uint64_t kv_bytes;    /* for pages, rings and snapshots together; 0: enough for max_sequences of `context` */
+    int checkpoints;      /* most checkpoints kept; 0: as many as an eighth of kv_bytes holds, at most 1024 */
+    int checkpoint_every; /* positions between automatic checkpoints in a long prompt; 0: 2048 */
+    int lookup;           /* LOOKUP_AUTO, LOOKUP_OFF or a number of guesses */
 };
 
 struct engine;

@@ -36,13 +36,3 @@ goss_status processor_choose(enum processor processor, const struct model *model
     goss_status status = choose_cuda(model, table, processor == PROCESSOR_CUDA ? error : NULL);
     return processor == PROCESSOR_CUDA ? status : GOSS_OK;
 }
-
-uint64_t processor_memory(const struct backend_table *table, const struct model *model)
-{
-    const struct cuda_library *library;
-    struct cuda_device device;
-    if (table == &cpu_backend || cuda_load(&library, NULL) || library->probe(&device, NULL))
-        return 0;
-    uint64_t weights = library->weights_bytes(model);
-    return device.memory_free_bytes > weights ? device.memory_free_bytes - weights : 1;
-}

@@ -14,9 +14,6 @@ enum processor {
 goss_status processor_choose(enum processor processor, const struct model *model, const struct backend_table **table,
                              goss_error *error);
 
-/* The free memory that the backend's keys and values come from once the model is opened; 0 if that is the machine's. */
-uint64_t processor_memory(const struct backend_table *table, const struct model *model);
-
 /* The GPU that would be used; the error says why there is none. */
 struct cuda_device;
 goss_status processor_gpu(struct cuda_device *device, goss_error *error);

@@ -26,6 +26,8 @@ struct backend_table {
     void (*close)(struct backend *backend);
     const char *(*isa)(const struct backend *backend); /* what it runs on, for people */
     uint64_t (*kv_bytes)(const struct model_config *config, int pages, int rings);
+    /* Memory that is free for keys and values beside the model, before that is opened. NULL: the machine's memory. */
+    uint64_t (*memory)(const struct model *model);
 
     /* Calls stages(argument, worker) on every worker at the same time and returns when all have returned. The stages
      * below are called inside of it, by every worker, in the same order; a stage returns to a worker when its results
