@@ -61,12 +61,14 @@ static void place_activations(struct layout *l, struct backend *b)
     PLACE(l, a->active, c->n_expert, 1);
     PLACE(l, a->logits, b->max_outputs, c->n_vocab);
     attend_place(l, b);
+    sample_place(l, b);
 }
 
 /* The batch's arrays, in the staging memory or on the device. */
 struct batch_arrays {
     int32_t *token, *position, *sequence_of, *output_row, *first_row, *n_rows_of, *first_position, *ring, *page_first,
         *page;
+    struct batch_draw *draw;
 };
 
 static size_t most_pages(const struct backend *b)
@@ -86,6 +88,7 @@ static struct batch_arrays place_batch(struct layout *l, const struct backend *b
     PLACE(l, a.first_position, b->max_sequences, 1);
     PLACE(l, a.ring, b->max_sequences, 1);
     PLACE(l, a.page_first, b->max_sequences, 1);
+    PLACE(l, a.draw, b->max_outputs, 1);
     PLACE(l, a.page, most_pages(b), 1);
     return a;
 }
@@ -104,7 +107,8 @@ static void point_batch(struct backend *b, const struct batch_arrays &a)
                 a.first_position,
                 a.ring,
                 a.page_first,
-                a.page};
+                a.page,
+                a.draw};
 }
 
 static goss_status open_memory(struct backend *b, goss_error *error)
@@ -126,6 +130,8 @@ static goss_status open_memory(struct backend *b, goss_error *error)
         status = CUDA_STATUS(
             cudaMallocHost((void **)&b->host_logits, (size_t)b->max_outputs * b->model->config.n_vocab * sizeof(float)),
             error);
+    if (!status)
+        status = CUDA_STATUS(cudaMallocHost((void **)&b->host_drawn, (size_t)b->max_outputs * sizeof(int32_t)), error);
     if (status)
         return status;
     activations = {(uint8_t *)b->memory, 0, false};
@@ -205,6 +211,7 @@ static void cuda_close(struct backend *b)
     (void)cudaFree(b->batch_memory);
     (void)cudaFreeHost(b->staging);
     (void)cudaFreeHost(b->host_logits);
+    (void)cudaFreeHost(b->host_drawn);
     if (b->stream)
         (void)cudaStreamDestroy(b->stream);
     free(b);
@@ -276,6 +283,8 @@ static void send_batch(struct backend *b, const struct batch *batch)
     memcpy(a.token, batch->token, (size_t)batch->n_row * sizeof *a.token);
     memcpy(a.position, batch->position, (size_t)batch->n_row * sizeof *a.position);
     memcpy(a.output_row, batch->output_row, (size_t)batch->n_output * sizeof *a.output_row);
+    if (batch->draw)
+        memcpy(a.draw, batch->draw, (size_t)batch->n_output * sizeof *a.draw);
     for (int s = 0; s < batch->n_sequence; s++) {
         const struct batch_sequence *from = &batch->sequence[s];
         int n = (from->first_position + from->n_row - 1) / KV_PAGE + 1;
@@ -297,6 +306,18 @@ static void send_batch(struct backend *b, const struct batch *batch)
     keep_first(b, cudaMemcpyAsync(b->batch_memory, b->staging, used, cudaMemcpyHostToDevice, b->stream));
 }
 
+static enum draws draws_of(const struct batch *batch)
+{
+    enum draws draws = DRAWS_NONE;
+    for (int i = 0; batch->draw && i < batch->n_output; i++) {
+        const struct batch_draw *draw = &batch->draw[i];
+        if (draw->wanted && (draw->top_k > 0 || draw->top_p < 1))
+            return DRAWS_CUT;
+        draws = draw->wanted ? DRAWS_PLAIN : draws;
+    }
+    return draws;
+}
+
 static struct graph *find_graph(struct graphs *graphs, const struct shape &shape)
 {
     for (int i = 0; i < graphs->n; i++)
@@ -309,7 +330,7 @@ static struct graph *find_graph(struct graphs *graphs, const struct shape &shape
 static void begin_step(struct backend *b, const struct batch *batch)
 {
     send_batch(b, batch);
-    b->shape = {batch->n_row, batch->n_output, batch->n_sequence, attend_plan(b, batch)};
+    b->shape = {batch->n_row, batch->n_output, batch->n_sequence, attend_plan(b, batch), draws_of(batch)};
     b->step = STEP_DIRECT;
     b->host_batch = batch;
     if (batch->n_row > FEW_ROWS || b->failed)
@@ -343,26 +364,63 @@ static void end_step(struct backend *b)
         keep_first(b, cudaGraphLaunch(graph->executable, b->stream));
 }
 
-/* Brings the logits over. After a failure they are NaNs, which the engine reports. */
-static void receive_logits(struct backend *b)
+/* Asks for the logits of an output row. */
+static void fetch_row(struct backend *b, int row)
+{
+    size_t n_vocab = b->model->config.n_vocab, at = row * n_vocab;
+    keep_first(b, cudaMemcpyAsync(b->host_logits + at, b->a.logits + at, n_vocab * sizeof(float),
+                                  cudaMemcpyDeviceToHost, b->stream));
+}
+
+static bool is_wanted(const struct batch *batch, int row)
+{
+    return batch->draw && batch->draw[row].wanted;
+}
+
+/* Brings over the ids that were drawn, and the logits of the other rows. */
+static void fetch_results(struct backend *b)
 {
     const struct batch *batch = b->host_batch;
-    size_t n = (size_t)batch->n_output * b->model->config.n_vocab;
-    if (n > 0)
-        keep_first(b,
-                   cudaMemcpyAsync(b->host_logits, b->a.logits, n * sizeof(float), cudaMemcpyDeviceToHost, b->stream));
+    bool more = false;
+    for (int i = 0; i < batch->n_output; i++)
+        if (!is_wanted(batch, i))
+            fetch_row(b, i);
+    if (b->shape.draws != DRAWS_NONE)
+        keep_first(b, cudaMemcpyAsync(b->host_drawn, b->a.drawn, (size_t)batch->n_output * sizeof *b->host_drawn,
+                                      cudaMemcpyDeviceToHost, b->stream));
     keep_first(b, cudaStreamSynchronize(b->stream));
-    if (!b->failed)
-        memcpy(batch->logits, b->host_logits, n * sizeof(float));
-    for (size_t i = 0; b->failed && i < n; i++)
-        batch->logits[i] = NAN;
+    for (int i = 0; !b->failed && i < batch->n_output; i++)
+        if (is_wanted(batch, i) && b->host_drawn[i] < 0) {
+            fetch_row(b, i);
+            more = true;
+        }
+    if (more)
+        keep_first(b, cudaStreamSynchronize(b->stream));
+}
+
+/* After a failure the logits are NaNs, which the engine reports. */
+static void receive(struct backend *b)
+{
+    const struct batch *batch = b->host_batch;
+    size_t n_vocab = b->model->config.n_vocab;
+    fetch_results(b);
+    for (int row = 0; row < batch->n_output; row++) {
+        float *to = batch->logits + row * n_vocab;
+        if (b->failed)
+            for (size_t i = 0; i < n_vocab; i++)
+                to[i] = NAN;
+        else if (is_wanted(batch, row) && b->host_drawn[row] >= 0)
+            batch->drawn[row] = b->host_drawn[row];
+        else
+            memcpy(to, b->host_logits + row * n_vocab, n_vocab * sizeof *to);
+    }
 }
 
 static void cuda_run(struct backend *b, void (*stages)(void *argument, int worker), void *argument)
 {
     stages(argument, 0);
     end_step(b);
-    receive_logits(b);
+    receive(b);
 }
 
 static bool enqueues(const struct backend *b)
@@ -409,8 +467,10 @@ static void cuda_experts(struct backend *b, int, const struct batch *, int layer
 
 static void cuda_unembed(struct backend *b, int, const struct batch *)
 {
-    if (enqueues(b))
-        unembed_stage(b);
+    if (!enqueues(b))
+        return;
+    unembed_stage(b);
+    sample_stage(b);
 }
 
 static uint64_t cuda_memory(const struct model *model)

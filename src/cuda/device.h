@@ -190,6 +190,11 @@ DEVICE int32_t atomic_add_i32(int32_t *p, int32_t v)
     return atomicAdd(p, v);
 }
 
+DEVICE uint32_t atomic_add_u32(uint32_t *p, uint32_t v)
+{
+    return atomicAdd(p, v);
+}
+
 DEVICE void fence_device(void)
 {
     __threadfence();

@@ -26,6 +26,7 @@ struct device_batch {
     const int32_t *first_row, *n_rows_of, *first_position, *ring; /* [n_sequence] */
     const int32_t *page_first;                                    /* [n_sequence] where its pages begin in `page` */
     const int32_t *page;                                          /* ids: page[page_first[s] + position / KV_PAGE] */
+    const struct batch_draw *draw;                                /* [n_output] */
 };
 
 /* Quantised rows, the right-hand side of integer products: a row's bytes follow each other, inside of every block in
@@ -44,25 +45,28 @@ static __host__ __device__ inline int scale_stride(int cols)
 /* A slot is one row's choice of one expert: slot = row * n_active + choice. Its place is its rank when slots are sorted
  * by expert, rows in order within. */
 struct activations {
-    float *x;               /* [rows][d_model] residual stream */
-    float *cosine, *sine;   /* [rows][head_dim / 2] */
-    float *qkv;             /* [rows][rows of qkv]: raw products, when rows are many */
-    float *q_rows;          /* [rows][n_head * head_dim]: turned queries */
-    float *attended;        /* [rows][n_head * head_dim] */
-    float *normed;          /* [rows or outputs][d_model] */
-    struct panel in;        /* [rows or outputs][the longest input]: what the next product reads */
-    struct panel hidden_in; /* [slots][d_ff] by place */
-    float *hidden;          /* [slots][d_ff] by place */
-    float *out;             /* [slots][d_model] by place: what the experts say */
-    float *router_sum;      /* [rows][segments][n_expert, rounded up to 16] */
-    int32_t *router_done;   /* [rows / FEW_ROWS, rounded up] sums that are there; 0 between stages */
-    int32_t *chosen;        /* [rows][n_active] experts by slot */
-    float *weight;          /* [rows][n_active] */
-    int32_t *place;         /* [rows][n_active] */
-    int32_t *slot_of;       /* [slots] by place: place[slot_of[p]] == p */
-    int32_t *expert_first;  /* [n_expert + 1] first place of each expert */
-    int32_t *active;        /* [n_expert] experts with at least one slot, in order; the others follow as -1 */
-    float *logits;          /* [outputs][n_vocab] */
+    float *x;                       /* [rows][d_model] residual stream */
+    float *cosine, *sine;           /* [rows][head_dim / 2] */
+    float *qkv;                     /* [rows][rows of qkv]: raw products, when rows are many */
+    float *q_rows;                  /* [rows][n_head * head_dim]: turned queries */
+    float *attended;                /* [rows][n_head * head_dim] */
+    float *normed;                  /* [rows or outputs][d_model] */
+    struct panel in;                /* [rows or outputs][the longest input]: what the next product reads */
+    struct panel hidden_in;         /* [slots][d_ff] by place */
+    float *hidden;                  /* [slots][d_ff] by place */
+    float *out;                     /* [slots][d_model] by place: what the experts say */
+    float *router_sum;              /* [rows][segments][n_expert, rounded up to 16] */
+    int32_t *router_done;           /* [rows / FEW_ROWS, rounded up] sums that are there; 0 between stages */
+    int32_t *chosen;                /* [rows][n_active] experts by slot */
+    float *weight;                  /* [rows][n_active] */
+    int32_t *place;                 /* [rows][n_active] */
+    int32_t *slot_of;               /* [slots] by place: place[slot_of[p]] == p */
+    int32_t *expert_first;          /* [n_expert + 1] first place of each expert */
+    int32_t *active;                /* [n_expert] experts with at least one slot, in order; the others follow as -1 */
+    float *logits;                  /* [outputs][n_vocab] */
+    struct draw_state *draw_row;    /* [outputs] what drawing an id keeps, .. */
+    struct slice_state *draw_slice; /* [outputs][slices] .. see sample.cu */
+    int32_t *drawn;                 /* [outputs] ids, or -1 */
 };
 
 /* Keys and values as f16 in the tiles of src/cpu/state.h: 16 positions of one layer and key head are the keys
@@ -98,9 +102,13 @@ static inline void layout_place(struct layout *layout, void **array, size_t item
 #define PLACE(layout, array, count_a, count_b)                                                                         \
     layout_place(layout, (void **)&(array), sizeof *(array), count_a, count_b)
 
+/* Whether any id of a step is to be drawn by the GPU, and whether with top-k or top-p. */
+enum draws { DRAWS_NONE, DRAWS_PLAIN, DRAWS_CUT };
+
 /* What decides which kernels a step launches, and with which arguments. */
 struct shape {
     int n_row, n_output, n_sequence, attention;
+    enum draws draws;
 };
 
 /* The stages of a step are run, or captured as a graph, or were captured before and do nothing. */
@@ -126,9 +134,10 @@ struct backend {
     const struct batch *host_batch;
     struct shape shape;
     enum step step;
-    void *staging;      /* pinned: what the batch's arrays get */
-    float *host_logits; /* pinned: [max_outputs][n_vocab] */
-    void *memory;       /* owns the activations */
+    void *staging;       /* pinned: what the batch's arrays get */
+    int32_t *host_drawn; /* pinned: [max_outputs] */
+    float *host_logits;  /* pinned: [max_outputs][n_vocab] */
+    void *memory;        /* owns the activations */
     size_t memory_bytes;
     void *batch_memory;    /* owns the batch's arrays */
     bool overlap;          /* launches may begin before the kernel before them ends */
@@ -156,7 +165,9 @@ void embed_stage(struct backend *backend);             /* x, cosine, sine */
 void heads_stage(struct backend *backend, int layer);  /* many rows: a.qkv -> a.q_rows and the cache */
 void attend_stage(struct backend *backend, int layer); /* q_rows, cache -> attended */
 void route_stage(struct backend *backend, int layer);  /* x -> normed, in (MXFP4 or Q8 order), chosen .. active */
-void combine_stage(struct backend *backend);           /* x += weighted out */
+void sample_place(struct layout *layout, struct backend *backend);
+void sample_stage(struct backend *backend);  /* logits -> drawn */
+void combine_stage(struct backend *backend); /* x += weighted out */
 
 /* By cuda. */
 uint64_t weights_bytes(const struct model *model);

@@ -101,8 +101,10 @@ static goss_status allocate(struct engine *e, int max_rows, int max_outputs, gos
     e->output_row = calloc(outputs, sizeof *e->output_row);
     e->rows = calloc(sequences, sizeof *e->rows);
     e->row_owner = calloc(sequences, sizeof(struct sequence *));
+    e->draw = calloc(outputs, sizeof *e->draw);
+    e->drawn = calloc(outputs, sizeof *e->drawn);
     e->logits = malloc(logits);
-    if (!e->token || !e->position || !e->output_row || !e->rows || !e->row_owner || !e->logits)
+    if (!e->token || !e->position || !e->output_row || !e->rows || !e->row_owner || !e->draw || !e->drawn || !e->logits)
         return error_memory(error, logits, "the batch");
     return GOSS_OK;
 }
@@ -186,6 +188,8 @@ void engine_close(struct engine *e)
     free(e->output_row);
     free(e->rows);
     free(e->row_owner);
+    free(e->draw);
+    free(e->drawn);
     free(e->logits);
     free(e);
 }

@@ -66,6 +66,8 @@ struct engine {
     struct batch_sequence *rows;
     struct sequence **row_owner; /* [n_sequence] */
     float *logits;
+    struct batch_draw *draw; /* [n_output] */
+    int32_t *drawn;          /* [n_output] */
     struct step_cost cost;
     uint64_t n_steps, n_rows, n_decode_rows, n_drafted, n_accepted, n_preemptions;
 };

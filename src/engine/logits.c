@@ -3,15 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Floats as integers of the same order. -0 and +0 are made one key, because they are one value. */
-static uint32_t key_of(float x)
-{
-    uint32_t bits;
-    x += 0.0f; /* -0 becomes +0 */
-    memcpy(&bits, &x, sizeof bits);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
 static bool is_bad(float x, bool allow_minus_inf)
 {
     return isnan(x) || (isinf(x) && !(allow_minus_inf && x < 0));
@@ -63,43 +54,14 @@ struct logits logits_all(const float *x, int n, float max, double temperature)
         .x = x, .n = n, .max = max, .inverse_temperature = (float)(1.0 / temperature), .cut = -INFINITY, .last = n};
 }
 
-/* weight = round_half_even(2^44 * e^d), d = max((x - max) * inverse_temperature, -32), in single precision up to the
- * last step and without fma, so that any compiler's vectors give the same bits. e^d = 2^k * e^r with k the integer
- * nearest to d / ln 2 and e^r its Taylor polynomial of degree 6, |r| <= 0.35: relative error below 3e-7. */
-static void exponentials(const struct logits *l, int first, int m, float e[WEIGHT_BLOCK])
-{
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
-    for (int i = 0; i < m; i++) {
-        float d = (l->x[first + i] - l->max) * l->inverse_temperature;
-        d = d > -32.0f ? d : -32.0f;
-        float shifted = d * 1.44269504f + round, k = shifted - round;
-        float r = d - k * 0.693359375f; /* k times 355/512 is exact */
-        r = r - k * -2.12194440e-4f;
-        float p = 1.0f / 720.0f;
-        p = p * r + 1.0f / 120.0f;
-        p = p * r + 1.0f / 24.0f;
-        p = p * r + 1.0f / 6.0f;
-        p = p * r + 0.5f;
-        p = p * r + 1.0f;
-        p = p * r + 1.0f;
-        uint32_t bits;
-        memcpy(&bits, &shifted, sizeof bits);
-        bits = (bits + 127) << 23; /* 2^k */
-        float scale;
-        memcpy(&scale, &bits, sizeof scale);
-        e[i] = p * scale;
-    }
-}
-
 uint64_t logits_weigh(const struct logits *l, int first, int m, uint64_t weight[WEIGHT_BLOCK])
 {
     float e[WEIGHT_BLOCK];
-    exponentials(l, first, m, e);
+    for (int i = 0; i < m; i++)
+        e[i] = weigh_exponential(l->x[first + i], l->max, l->inverse_temperature);
     uint64_t sum = 0;
     for (int i = 0; i < m; i++) {
-        double shifted = (double)e[i] * 0x1p44 + 0x1p52; /* the integer part is now the low 52 bits */
-        memcpy(&weight[i], &shifted, sizeof weight[i]);
-        weight[i] &= 0xfffffffffffffu;
+        weight[i] = weigh_fixed(e[i]);
         sum += weight[i];
     }
     if (l->cut == -INFINITY && l->least == 0)
@@ -148,7 +110,7 @@ static uint64_t top_buckets(const struct logits *l, bool by_weight, uint64_t buc
         int m = block_size(l, first);
         counts(l, by_weight, first, m, count);
         for (int i = 0; i < m; i++)
-            bucket[key_of(l->x[first + i]) >> TOP_SHIFT] += count[i];
+            bucket[weigh_key(l->x[first + i]) >> TOP_SHIFT] += count[i];
     }
     for (int b = 0; b < RADIX; b++)
         total += bucket[b];
@@ -176,7 +138,7 @@ static void cut_at(struct logits *l, bool by_weight, uint64_t bucket[RADIX], uin
         int m = block_size(l, first);
         counts(l, by_weight, first, m, count);
         for (int i = 0; i < m; i++) {
-            uint32_t key = key_of(l->x[first + i]);
+            uint32_t key = weigh_key(l->x[first + i]);
             if (key >> TOP_SHIFT == digit && count[i] > 0)
                 scratch[n++] = (struct candidate){.key = key, .id = first + i, .count = count[i]};
         }
@@ -216,8 +178,7 @@ void logits_cut_top_p(struct logits *l, double p, struct candidate *scratch)
 
 uint64_t logits_part(double p, uint64_t total)
 {
-    double product = p * (double)total;
-    return product < 1 ? 1 : product >= (double)total ? total : (uint64_t)product;
+    return weigh_part(p, total);
 }
 
 int32_t logits_pick(const struct logits *l, uint64_t r)

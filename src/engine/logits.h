@@ -7,10 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-    WEIGHT_BITS = 44, /* the likeliest id weighs 2^44; 2^18 of them still sum up in 64 bits */
-    WEIGHT_BLOCK = 256,
-};
+#include "base/weigh_inline.h"
+
+enum { WEIGHT_BLOCK = 256 };
 
 /* Which ids are left, and how to weigh them. */
 struct logits {

@@ -175,20 +175,37 @@ static void apply_mask(const uint64_t *allowed, float *x, int n)
             x[i] = -INFINITY;
 }
 
-static int32_t draw(const struct sampler *s, const float *x, float max, uint64_t position)
+static struct batch_draw draw_at(const struct sampler *s, uint64_t position)
 {
     const struct sampling *o = &s->options;
-    struct logits l = logits_all(x, s->n_vocab, max, o->temperature);
-    if (o->top_k > 0)
-        logits_cut_top_k(&l, o->top_k, s->scratch);
-    if (o->top_p < 1)
-        logits_cut_top_p(&l, o->top_p, s->scratch);
-    if (o->min_p > 0)
-        l.least = logits_part(o->min_p, UINT64_C(1) << WEIGHT_BITS);
+    bool greedy = o->temperature < GREEDY_BELOW;
     uint32_t words[4];
     random_words(o->seed, position, 0, words);
-    uint64_t random = (uint64_t)words[0] << 32 | words[1];
-    return logits_pick(&l, (uint64_t)((unsigned __int128)random * logits_total(&l) >> 64));
+    return (struct batch_draw){.wanted = true,
+                               .greedy = greedy,
+                               .inverse_temperature = greedy ? 0.0f : (float)(1.0 / o->temperature),
+                               .top_k = o->top_k,
+                               .top_p = o->top_p,
+                               .least = o->min_p > 0 ? logits_part(o->min_p, UINT64_C(1) << WEIGHT_BITS) : 0,
+                               .random = (uint64_t)words[0] << 32 | words[1]};
+}
+
+struct batch_draw sampler_draw(const struct sampler *s, uint64_t position)
+{
+    if (s->seen || s->options.n_bias > 0 || s->raw)
+        return (struct batch_draw){.wanted = false};
+    return draw_at(s, position);
+}
+
+static int32_t draw(const struct sampler *s, const float *x, float max, const struct batch_draw *draw)
+{
+    struct logits l = logits_all(x, s->n_vocab, max, s->options.temperature);
+    if (draw->top_k > 0)
+        logits_cut_top_k(&l, draw->top_k, s->scratch);
+    if (draw->top_p < 1)
+        logits_cut_top_p(&l, draw->top_p, s->scratch);
+    l.least = draw->least;
+    return logits_pick(&l, (uint64_t)((unsigned __int128)draw->random * logits_total(&l) >> 64));
 }
 
 goss_status sampler_sample(struct sampler *s, float *x, uint64_t position, const uint64_t *allowed,
@@ -208,8 +225,8 @@ goss_status sampler_sample(struct sampler *s, float *x, uint64_t position, const
         (void)logits_scan(x, s->n_vocab, true, &max);
     if (max == -INFINITY)
         return error_set(error, GOSS_E_ARGUMENT, "no token is allowed at position %" PRIu64, position);
-    bool greedy = s->options.temperature < GREEDY_BELOW;
-    sampled->id = greedy ? logits_first_equal(x, s->n_vocab, max) : draw(s, x, max, position);
+    struct batch_draw how = draw_at(s, position);
+    sampled->id = how.greedy ? logits_first_equal(x, s->n_vocab, max) : draw(s, x, max, &how);
     if (s->raw) {
         sampled->n_top = s->options.logprobs < s->n_vocab ? s->options.logprobs : s->n_vocab;
         sampled->logprob = logprobs_of(s->raw, s->n_vocab, sampled->id, sampled->n_top, sampled->top);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/batch.h"
 
 enum { SAMPLER_MAX_LOGPROBS = 20, SAMPLER_MAX_BIAS = 1024 };
 
@@ -67,6 +68,10 @@ void sampler_see_answer(struct sampler *sampler, int32_t id);
  * Fails with GOSS_E_FORMAT on a logit that is not finite and GOSS_E_ARGUMENT on an empty set. */
 goss_status sampler_sample(struct sampler *sampler, float *logits, uint64_t position, const uint64_t *allowed,
                            struct sampled *sampled, goss_error *error);
+
+/* How sampler_sample would draw at `position`, for a backend that can do so itself; not wanted if more than the logits
+ * takes part (penalties, biases) or more than the id comes of it (logprobs). */
+struct batch_draw sampler_draw(const struct sampler *sampler, uint64_t position);
 
 /* The logprob of `id` and of the n likeliest ids (n <= 20, written to top, which may be NULL when n is 0). All logits
  * must be finite: see logits_check. */

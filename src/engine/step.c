@@ -2,6 +2,16 @@
 #include "engine/internal.h"
 #include "model/forward.h"
 
+/* An output row: how its id is to be drawn, if the backend can do that. */
+static void add_output(struct engine *e, const struct sequence *s, int row, int position)
+{
+    struct batch *b = &e->batch;
+    bool here = s->score || s->guide.allow; /* what becomes of the logits is decided here */
+    e->draw[b->n_output] = here ? (struct batch_draw){.wanted = false} : sampler_draw(s->sampler, (uint64_t)position);
+    e->drawn[b->n_output] = -1;
+    e->output_row[b->n_output++] = row;
+}
+
 /* Rows and outputs of one sequence, appended to the batch. */
 static void add_rows(struct engine *e, struct sequence *s)
 {
@@ -17,7 +27,7 @@ static void add_rows(struct engine *e, struct sequence *s)
         e->token[b->n_row] = s->id[s->n_computed + i];
         e->position[b->n_row] = s->n_computed + i;
         if (s->score || s->n_computed + i + 1 >= s->n_id) /* the last id and the guesses behind it */
-            e->output_row[b->n_output++] = b->n_row;
+            add_output(e, s, b->n_row, s->n_computed + i + 1);
         b->n_row++;
     }
     if (rows_to_come(s) == 1 && !s->score)
@@ -31,7 +41,9 @@ static void build_batch(struct engine *e)
                               .position = e->position,
                               .sequence = e->rows,
                               .output_row = e->output_row,
-                              .logits = e->logits};
+                              .logits = e->logits,
+                              .draw = e->draw,
+                              .drawn = e->drawn};
     for (struct sequence *s = e->active.first; s; s = s->next)
         if (s->n_row > 0)
             add_rows(e, s);
@@ -48,6 +60,11 @@ static void keep_checkpoints(struct engine *e, struct sequence *s, int from, int
         kv_cache_checkpoint(e->kv, &s->kv, s->id, to);
 }
 
+static float *logits_of(struct engine *e, int output)
+{
+    return e->logits + (size_t)output * e->model->config.n_vocab;
+}
+
 /* The next id, of those that the guide allows. */
 static goss_status sample_guided(struct sequence *s, float *logits, struct sampled *out)
 {
@@ -57,10 +74,13 @@ static goss_status sample_guided(struct sequence *s, float *logits, struct sampl
     return status || !s->guide.allow ? status : s->guide.take(s->guide.self, out->id, &s->error);
 }
 
-static void sample(struct sequence *s, float *logits)
+/* The id of an output row, which may have been drawn by the backend. */
+static void sample(struct engine *e, struct sequence *s, int output)
 {
     struct sampled *out = &s->queue[(s->first_queued + s->n_queue) % ENGINE_QUEUE];
-    if (sample_guided(s, logits, out)) {
+    if (e->drawn[output] >= 0) {
+        *out = (struct sampled){.id = e->drawn[output], .n_top = -1};
+    } else if (sample_guided(s, logits_of(e, output), out)) {
         sequence_end(s, FINISH_ERROR);
         return;
     }
@@ -85,11 +105,11 @@ static void move_on(struct engine *e, struct sequence *s, int n)
  * The rows behind a wrong guess are forgotten: what they left in pages and ring lies behind n_computed, is seen by
  * nobody and gets overwritten by the rows that come to stand there. In the ring it took the places of positions that
  * are at least a window older. */
-static void sample_all(struct engine *e, struct sequence *s, float *logits)
+static void sample_all(struct engine *e, struct sequence *s, int output)
 {
-    for (int left = s->n_draft; left >= 0; left--, logits += e->model->config.n_vocab) {
+    for (int left = s->n_draft; left >= 0; left--, output++) {
         int32_t guess = left > 0 ? s->id[s->n_id] : -1; /* sample writes to the same place */
-        sample(s, logits);
+        sample(e, s, output);
         if (s->state == STATE_DONE || s->id[s->n_id - 1] != guess)
             return;
         move_on(e, s, 1);
@@ -114,15 +134,14 @@ static void score(struct engine *e, struct sequence *s, const float *logits, int
 /* Moves a sequence on by the rows that were computed. */
 static void harvest(struct engine *e, struct sequence *s)
 {
-    float *logits = e->logits + (size_t)s->first_output * e->model->config.n_vocab;
     int from = s->n_computed, n = s->n_row - s->n_draft;
     s->n_row = 0;
     move_on(e, s, n);
     keep_checkpoints(e, s, from, s->n_computed);
     if (s->score)
-        score(e, s, logits, from, n);
+        score(e, s, logits_of(e, s->first_output), from, n);
     else if (s->n_computed == s->n_id)
-        sample_all(e, s, logits);
+        sample_all(e, s, s->first_output);
 }
 
 static bool only_decodes(const struct engine *e)

@@ -3,6 +3,7 @@
 #ifndef MODEL_BATCH_H
 #define MODEL_BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -21,6 +22,17 @@ struct batch_sequence {
     int32_t ring; /* ring id: where the window layers keep their last positions */
 };
 
+/* How one output row's id is drawn, where nothing but its logits decides: docs/sampling.md, steps 6 to 11. */
+struct batch_draw {
+    bool wanted; /* if not, the row's logits are */
+    bool greedy; /* then the rest does not count */
+    float inverse_temperature;
+    int32_t top_k;   /* 0 is off */
+    double top_p;    /* 1 is off */
+    uint64_t least;  /* an id of less weight is not drawn: min-p */
+    uint64_t random; /* R of step 11 */
+};
+
 struct batch {
     int32_t n_row;
     const int32_t *token;    /* [n_row] ids, 0 <= id < n_vocab */
@@ -30,6 +42,10 @@ struct batch {
     int32_t n_output;
     const int32_t *output_row; /* [n_output] rows whose logits are wanted, increasing */
     float *logits;             /* [n_output][n_vocab], written by the step */
+    /* NULL, or how ids are drawn by a backend that can do it where the logits are. It puts the id into `drawn` and no
+     * logits into the row. Another one, or one that finds a logit that is not finite, leaves `drawn` as it is. */
+    const struct batch_draw *draw; /* [n_output] */
+    int32_t *drawn;                /* [n_output] */
 };
 
 #endif

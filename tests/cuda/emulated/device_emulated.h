@@ -181,6 +181,11 @@ DEVICE int32_t atomic_add_i32(int32_t *p, int32_t v)
     return before;
 }
 
+DEVICE uint32_t atomic_add_u32(uint32_t *p, uint32_t v)
+{
+    return (uint32_t)atomic_add_i32((int32_t *)p, (int32_t)v);
+}
+
 DEVICE void fence_device(void)
 {
 }

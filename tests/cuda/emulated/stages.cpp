@@ -282,6 +282,25 @@ void stages_combine(const struct model_config *c, int n_row, float *x, const flo
     close_machine(&m);
 }
 
+void stages_sample(int n_vocab, int n_row, const float *logits, const struct batch_draw *draw, bool cut, int32_t *drawn)
+{
+    struct machine m;
+    struct model_config c = {};
+    c.n_vocab = n_vocab;
+    open_machine(&m, &c, n_row);
+    m.b.max_outputs = m.b.batch.n_output = n_row;
+    struct layout layout = {};
+    sample_place(&layout, &m.b);
+    layout = {memory<uint8_t>(&m, layout.used, NULL), 0, false};
+    sample_place(&layout, &m.b);
+    m.b.a.logits = memory(&m, (size_t)n_row * n_vocab, logits);
+    m.b.batch.draw = memory(&m, n_row, draw);
+    m.b.shape.draws = cut ? DRAWS_CUT : DRAWS_PLAIN;
+    sample_stage(&m.b);
+    memcpy(drawn, m.b.a.drawn, n_row * sizeof *drawn);
+    close_machine(&m);
+}
+
 float stages_swiglu(float gate, float up, float limit)
 {
     return swiglu(gate, up, limit);

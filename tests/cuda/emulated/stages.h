@@ -60,6 +60,10 @@ void stages_embed(const struct model *model, int n_row, const int32_t *token, co
 void stages_combine(const struct model_config *config, int n_row, float *x, const float *out, const int32_t *place,
                     const float *weight);
 
+/* drawn [n_row]: the ids drawn from logits [n_row][n_vocab], or -1. `cut` if any draw has top-k or top-p. */
+void stages_sample(int n_vocab, int n_row, const float *logits, const struct batch_draw *draw, bool cut,
+                   int32_t *drawn);
+
 float stages_swiglu(float gate, float up, float limit);
 
 #ifdef __cplusplus
