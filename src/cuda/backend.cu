@@ -146,7 +146,9 @@ static goss_status open_memory(struct backend *b, goss_error *error)
 /* The first device, if it can run these kernels. */
 static goss_status find_device(struct cudaDeviceProp *device, goss_error *error)
 {
-    int count = 0;
+    int count = 0, driver = 0;
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+        return error_set(error, GOSS_E_UNSUPPORTED, "CUDA: no NVIDIA driver is installed");
     cudaError_t code = cudaGetDeviceCount(&count);
     if (code != cudaSuccess || count == 0)
         return error_set(error, GOSS_E_UNSUPPORTED, "CUDA: no GPU can be used: %s",
@@ -202,7 +204,8 @@ static void cuda_close(struct backend *b)
     if (!b)
         return;
     for (int i = 0; b->graphs && i < b->graphs->n; i++)
-        (void)cudaGraphExecDestroy(b->graphs->graph[i].executable);
+        if (b->graphs->graph[i].executable)
+            (void)cudaGraphExecDestroy(b->graphs->graph[i].executable);
     free(b->graphs);
     attend_close(b);
     kv_close(b);
@@ -326,7 +329,18 @@ static struct graph *find_graph(struct graphs *graphs, const struct shape &shape
     return NULL;
 }
 
-/* The stages of a step either run, or are captured, or have been captured before and do nothing. */
+/* A shape's first step runs as it is, so that all its kernels are loaded when the second one is captured; from the third
+ * on the stages do nothing. */
+static enum step step_of(struct graphs *graphs, const struct shape &shape)
+{
+    struct graph *graph = find_graph(graphs, shape);
+    if (graph)
+        return graph->executable ? STEP_REPLAY : STEP_CAPTURE;
+    if (graphs->n < MOST_GRAPHS)
+        graphs->graph[graphs->n++].shape = shape;
+    return STEP_DIRECT;
+}
+
 static void begin_step(struct backend *b, const struct batch *batch)
 {
     send_batch(b, batch);
@@ -335,24 +349,20 @@ static void begin_step(struct backend *b, const struct batch *batch)
     b->host_batch = batch;
     if (batch->n_row > FEW_ROWS || b->failed)
         return;
-    b->step = find_graph(b->graphs, b->shape) ? STEP_REPLAY : b->graphs->n < MOST_GRAPHS ? STEP_CAPTURE : STEP_DIRECT;
+    b->step = step_of(b->graphs, b->shape);
     if (b->step == STEP_CAPTURE)
         keep_first(b, cudaStreamBeginCapture(b->stream, cudaStreamCaptureModeThreadLocal));
 }
 
 static void end_capture(struct backend *b)
 {
-    struct graph *graph = &b->graphs->graph[b->graphs->n];
+    struct graph *graph = find_graph(b->graphs, b->shape);
     cudaGraph_t captured = NULL;
     keep_first(b, cudaStreamEndCapture(b->stream, &captured));
     if (!b->failed)
         keep_first(b, cudaGraphInstantiate(&graph->executable, captured, 0));
     if (captured)
         (void)cudaGraphDestroy(captured);
-    if (b->failed)
-        return;
-    graph->shape = b->shape;
-    b->graphs->n++;
 }
 
 static void end_step(struct backend *b)
@@ -360,7 +370,7 @@ static void end_step(struct backend *b)
     if (b->step == STEP_CAPTURE)
         end_capture(b);
     struct graph *graph = b->step == STEP_DIRECT ? NULL : find_graph(b->graphs, b->shape);
-    if (graph)
+    if (graph && graph->executable)
         keep_first(b, cudaGraphLaunch(graph->executable, b->stream));
 }
 
