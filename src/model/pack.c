@@ -277,36 +277,38 @@ static goss_status pack_matrices(struct work *w)
 
 /* ---- one section, all sections */
 
+static goss_status pack_tensors(struct work *w)
+{
+    const struct packed_section *s = w->recipe->section;
+    uint64_t group = group_bytes(s), chunk = group > CHUNK ? group : CHUNK;
+    uint64_t scales = tile_scale_bytes(s->type, s->rows, s->cols), lanes = TILE_ROWS * s->cols * sizeof(float);
+    w->chunk = malloc(chunk);
+    w->scales = malloc(scales + 1);
+    w->x = malloc(s->cols * sizeof *w->x);
+    w->lane = malloc(lanes);
+    goss_status status = w->chunk && w->scales && w->x && w->lane
+                             ? pack_matrices(w)
+                             : error_memory(w->error, chunk + scales + lanes, s->name);
+    free(w->chunk);
+    free(w->scales);
+    free(w->x);
+    free(w->lane);
+    return status;
+}
+
 static goss_status pack_section(struct job *job, struct recipe *recipe, goss_error *error)
 {
     struct packed_section *s = recipe->section;
-    uint64_t group = group_bytes(s), chunk = group > CHUNK ? group : CHUNK;
-    uint64_t scales = tile_scale_bytes(s->type, s->rows, s->cols), lanes = TILE_ROWS * s->cols * sizeof(float);
-    struct work w = {.job = job, .recipe = recipe, .error = error};
-    goss_status status = sha256_open(&w.hash, error);
-    if (status)
-        return status;
-    w.staged = malloc(FILE_HUGE_PAGE);
-    if (!w.staged) {
-        status = error_memory(error, FILE_HUGE_PAGE, s->name);
-    } else if (recipe->n_operand == 0) { /* the tokenizer */
-        status = put(&w, job->tokenizer->data, job->tokenizer->size);
-    } else {
-        w.chunk = malloc(chunk);
-        w.scales = malloc(scales + 1);
-        w.x = malloc(s->cols * sizeof *w.x);
-        w.lane = malloc(lanes);
-        status = w.chunk && w.scales && w.x && w.lane ? pack_matrices(&w)
-                                                      : error_memory(error, chunk + scales + lanes, s->name);
+    struct work w = {.job = job, .recipe = recipe, .error = error, .staged = malloc(FILE_HUGE_PAGE)};
+    goss_status status = w.staged ? sha256_open(&w.hash, error) : error_memory(error, FILE_HUGE_PAGE, s->name);
+    if (status == GOSS_OK) {
+        bool tokenizer = recipe->n_operand == 0;
+        status = tokenizer ? put(&w, job->tokenizer->data, job->tokenizer->size) : pack_tensors(&w);
+        if (status == GOSS_OK)
+            status = write_staged(&w);
+        sha256_close(w.hash, s->sha256);
     }
-    if (status == GOSS_OK)
-        status = write_staged(&w);
-    sha256_close(w.hash, s->sha256);
     free(w.staged);
-    free(w.chunk);
-    free(w.scales);
-    free(w.x);
-    free(w.lane);
     return status;
 }
 
