@@ -38,14 +38,12 @@ struct job {
 struct work {
     struct job *job;
     const struct recipe *recipe;
-    struct sha256 *hash; /* of the section */
-    uint8_t *chunk;      /* row groups just packed */
-    uint8_t *staged;     /* [FILE_HUGE_PAGE] what was packed and is not written, */
-    uint64_t n_staged;   /* so many bytes, */
-    uint64_t n_written;  /* behind these of the section */
-    uint8_t *scales;     /* the scales plane of one matrix */
-    float *x;            /* [cols] */
-    uint8_t *lane;       /* [TILE_ROWS][cols] of at most 4 bytes */
+    struct sha256 *hash;          /* of the section */
+    struct packed_stream *stream; /* into it */
+    uint8_t *chunk;               /* row groups just packed */
+    uint8_t *scales;              /* the scales plane of one matrix */
+    float *x;                     /* [cols] */
+    uint8_t *lane;                /* [TILE_ROWS][cols] of at most 4 bytes */
     goss_error *error;
 };
 
@@ -188,34 +186,15 @@ static goss_status pack_group(struct work *w, uint64_t e, uint64_t group, uint8_
     return GOSS_OK;
 }
 
-static goss_status write_staged(struct work *w)
-{
-    uint64_t n = w->n_staged, offset = w->n_written;
-    w->n_staged = 0;
-    w->n_written += n;
-    return packed_writer_write(&w->job->writer, w->recipe->section, offset, w->staged, n, w->error);
-}
-
-/* The next n bytes of the section. They go out in pieces that are whole huge pages of the file. */
+/* The next n bytes of the section. */
 static goss_status put(struct work *w, const uint8_t *bytes, uint64_t n)
 {
-    goss_status status = GOSS_OK;
     if (must_stop(w->job))
         return error_set(w->error, GOSS_E_CANCELLED, "packing was cancelled");
     sha256_add(w->hash, bytes, n);
     if (w->job->progress)
         atomic_fetch_add(&w->job->progress->done, n);
-    while (n && status == GOSS_OK) {
-        uint64_t at = w->recipe->section->offset + w->n_written + w->n_staged;
-        uint64_t room = FILE_HUGE_PAGE - at % FILE_HUGE_PAGE, part = n < room ? n : room;
-        memcpy(w->staged + w->n_staged, bytes, part);
-        w->n_staged += part;
-        bytes += part;
-        n -= part;
-        if (part == room)
-            status = write_staged(w);
-    }
-    return status;
+    return packed_stream_write(w->stream, bytes, n, w->error);
 }
 
 /* Of a matrix that is large by itself (embedding, head) the pages go as its rows are done. */
@@ -282,33 +261,35 @@ static goss_status pack_tensors(struct work *w)
     const struct packed_section *s = w->recipe->section;
     uint64_t group = group_bytes(s), chunk = group > CHUNK ? group : CHUNK;
     uint64_t scales = tile_scale_bytes(s->type, s->rows, s->cols), lanes = TILE_ROWS * s->cols * sizeof(float);
-    w->chunk = malloc(chunk);
-    w->scales = malloc(scales + 1);
-    w->x = malloc(s->cols * sizeof *w->x);
-    w->lane = malloc(lanes);
-    goss_status status = w->chunk && w->scales && w->x && w->lane
-                             ? pack_matrices(w)
-                             : error_memory(w->error, chunk + scales + lanes, s->name);
-    free(w->chunk);
-    free(w->scales);
-    free(w->x);
-    free(w->lane);
+    uint8_t *memory = malloc(chunk + scales + lanes);
+    float *x = malloc(s->cols * sizeof *x);
+    goss_status status = memory && x ? GOSS_OK : error_memory(w->error, chunk + scales + lanes, s->name);
+    if (status == GOSS_OK) {
+        w->lane = memory; /* first, since it is read as floats */
+        w->chunk = memory + lanes;
+        w->scales = w->chunk + chunk;
+        w->x = x;
+        status = pack_matrices(w);
+    }
+    free(memory);
+    free(x);
     return status;
 }
 
 static goss_status pack_section(struct job *job, struct recipe *recipe, goss_error *error)
 {
     struct packed_section *s = recipe->section;
-    struct work w = {.job = job, .recipe = recipe, .error = error, .staged = malloc(FILE_HUGE_PAGE)};
-    goss_status status = w.staged ? sha256_open(&w.hash, error) : error_memory(error, FILE_HUGE_PAGE, s->name);
+    struct packed_stream stream;
+    struct work w = {.job = job, .recipe = recipe, .stream = &stream, .error = error};
+    goss_status status = packed_stream_open(&stream, &job->writer, s, error);
+    status = status ? status : sha256_open(&w.hash, error);
     if (status == GOSS_OK) {
         bool tokenizer = recipe->n_operand == 0;
         status = tokenizer ? put(&w, job->tokenizer->data, job->tokenizer->size) : pack_tensors(&w);
-        if (status == GOSS_OK)
-            status = write_staged(&w);
+        status = status ? status : packed_stream_flush(&stream, error);
         sha256_close(w.hash, s->sha256);
     }
-    free(w.staged);
+    packed_stream_close(&stream);
     return status;
 }
 

@@ -299,6 +299,45 @@ static json_t *section_json(const struct packed_section *s)
                      (json_int_t)s->offset, "bytes", (json_int_t)s->bytes, "sha256", digest);
 }
 
+goss_status packed_stream_open(struct packed_stream *stream, struct packed_writer *writer,
+                               const struct packed_section *section, goss_error *error)
+{
+    *stream = (struct packed_stream){.writer = writer, .section = section, .bytes = malloc(FILE_HUGE_PAGE)};
+    return stream->bytes ? GOSS_OK : error_memory(error, FILE_HUGE_PAGE, section->name);
+}
+
+goss_status packed_stream_write(struct packed_stream *stream, const void *bytes, size_t n, goss_error *error)
+{
+    const uint8_t *from = bytes;
+    goss_status status = GOSS_OK;
+    while (n && status == GOSS_OK) {
+        size_t room = FILE_HUGE_PAGE - (stream->section->offset + stream->written + stream->n) % FILE_HUGE_PAGE;
+        size_t part = n < room ? n : room;
+        memcpy(stream->bytes + stream->n, from, part);
+        stream->n += part;
+        from += part;
+        n -= part;
+        if (part == room)
+            status = packed_stream_flush(stream, error);
+    }
+    return status;
+}
+
+goss_status packed_stream_flush(struct packed_stream *stream, goss_error *error)
+{
+    size_t n = stream->n;
+    uint64_t offset = stream->written;
+    stream->n = 0;
+    stream->written += n;
+    return packed_writer_write(stream->writer, stream->section, offset, stream->bytes, n, error);
+}
+
+void packed_stream_close(struct packed_stream *stream)
+{
+    free(stream->bytes);
+    *stream = (struct packed_stream){0};
+}
+
 goss_status packed_writer_commit(struct packed_writer *writer, json_t *header, goss_error *error)
 {
     struct header h = {.version = PACKED_VERSION, .json_offset = writer->file.size};

@@ -70,6 +70,20 @@ goss_status packed_writer_open(struct packed_writer *writer, const char *path, s
 /* Writes part of a section; threads may write different parts at once. */
 goss_status packed_writer_write(struct packed_writer *writer, const struct packed_section *section, uint64_t offset,
                                 const void *bytes, size_t n, goss_error *error);
+/* The same for a whole section from its beginning to its end, in pieces that are huge pages of the file (base/file.h).
+ */
+struct packed_stream {
+    struct packed_writer *writer;
+    const struct packed_section *section;
+    uint8_t *bytes;   /* [FILE_HUGE_PAGE], owned: to be written */
+    size_t n;         /* so many of them, */
+    uint64_t written; /* behind these of the section */
+};
+goss_status packed_stream_open(struct packed_stream *stream, struct packed_writer *writer,
+                               const struct packed_section *section, goss_error *error);
+goss_status packed_stream_write(struct packed_stream *stream, const void *bytes, size_t n, goss_error *error);
+goss_status packed_stream_flush(struct packed_stream *stream, goss_error *error); /* at the end */
+void packed_stream_close(struct packed_stream *stream);                           /* harmless on a zeroed struct */
 /* Adds the table with the sections' digests to `header`, writes it and gives the file its name. */
 goss_status packed_writer_commit(struct packed_writer *writer, json_t *header, goss_error *error);
 void packed_writer_abort(struct packed_writer *writer); /* harmless after commit */

@@ -30,6 +30,43 @@ static void write_packed(const char *path)
     json_decref(header);
 }
 
+static void a_stream_writes_a_section_across_huge_pages(void **state)
+{
+    (void)state;
+    enum { BYTES = 2 * FILE_HUGE_PAGE + 12345, PIECE = 100003 };
+    char *dir = toy_folder(), *path = file_join(dir, "p");
+    uint8_t *payload_of = malloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        payload_of[i] = (uint8_t)(i * 2654435761u >> 13);
+    struct packed_section s[2] = {{.name = "a", .type = DTYPE_U8, .count = 1, .rows = 1, .cols = 5000},
+                                  {.name = "b", .type = DTYPE_U8, .count = 1, .rows = 1, .cols = BYTES}};
+    struct packed_writer w;
+    struct packed_stream stream;
+    assert_int_equal(packed_writer_open(&w, path, s, 2, NULL), GOSS_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(packed_stream_open(&stream, &w, &s[i], NULL), GOSS_OK);
+        for (size_t at = 0; at < s[i].bytes; at += PIECE)
+            assert_int_equal(
+                packed_stream_write(&stream, payload_of + at, s[i].bytes - at < PIECE ? s[i].bytes - at : PIECE, NULL),
+                GOSS_OK);
+        assert_int_equal(packed_stream_flush(&stream, NULL), GOSS_OK);
+        assert_int_equal(packed_stream_write(&stream, "x", 1, NULL), GOSS_OK);
+        assert_int_equal(packed_stream_flush(&stream, NULL), GOSS_E_INTERNAL); /* past the end */
+        packed_stream_close(&stream);
+        assert_int_equal(sha256_of(payload_of, s[i].bytes, s[i].sha256, NULL), GOSS_OK);
+    }
+    json_t *header = json_object();
+    assert_int_equal(packed_writer_commit(&w, header, NULL), GOSS_OK);
+    json_decref(header);
+    struct packed *packed;
+    assert_int_equal(packed_open(&packed, path, NULL), GOSS_OK);
+    assert_int_equal(packed_verify(packed, 1, NULL, NULL, NULL), GOSS_OK);
+    packed_close(packed);
+    free(payload_of);
+    free(path);
+    toy_remove(dir);
+}
+
 struct bytes {
     uint8_t *data;
     size_t size;
@@ -221,6 +258,7 @@ static void sizes_that_wrap_are_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stream_writes_a_section_across_huge_pages),
         cmocka_unit_test(sections_are_found_as_they_were_written),
         cmocka_unit_test(an_aborted_file_leaves_nothing),
         cmocka_unit_test(verification_finds_a_flipped_bit_anywhere),
