@@ -14,11 +14,16 @@ enum {
 
 struct few {
     struct attention_layer layer;
-    const int32_t *row; /* which rows; NULL: the first ones */
-    int chunks;         /* 0: all of a row by one CTA; else room for so many in `partial` */
-    float *partial;     /* [row][chunk][n_head][head_dim] */
+    int chunks;     /* 0: all of a row by one CTA; else room for so many in `partial` */
+    float *partial; /* [row][chunk][n_head][head_dim] */
     float *partial_max, *partial_sum;
 };
+
+/* The index-th of the few rows: in a small step they are all. */
+DEVICE int few_row(const struct few &a, int index)
+{
+    return a.layer.batch.n_row > FEW_ROWS ? a.layer.plan.few[index] : index;
+}
 
 /* What a CTA has in shared memory. */
 struct few_shared {
@@ -187,7 +192,7 @@ template <int HEADS> DEVICE struct few_task few_task_of(const struct few &a)
     struct few_task t;
     int parts = (a.layer.group + HEADS - 1) / HEADS, part = (int)blockIdx.y % parts;
     t.index = (int)blockIdx.z;
-    t.row = a.row ? a.row[t.index] : t.index;
+    t.row = few_row(a, t.index);
     t.sequence = a.layer.batch.sequence_of[t.row];
     t.position = a.layer.batch.position[t.row];
     t.kv_head = (int)blockIdx.y / parts;
@@ -280,7 +285,7 @@ static __global__ void __launch_bounds__(MERGE_THREADS) merge_chunks(const struc
     __shared__ __align__(16) float chunk_max[MERGE_THREADS], chunk_sum[MERGE_THREADS], keep[MERGE_THREADS];
     __shared__ __align__(16) float take[MERGE_THREADS], newest;
     int i = (int)threadIdx.x, head = (int)blockIdx.x, n_head = a.layer.n_head, head_dim = a.layer.kv.head_dim;
-    int row = a.row ? a.row[blockIdx.y] : (int)blockIdx.y, end = a.layer.batch.position[row] / KEY_CHUNK + 1;
+    int row = few_row(a, (int)blockIdx.y), end = a.layer.batch.position[row] / KEY_CHUNK + 1;
     wait_for_previous();
     let_next_start();
     float max = a.layer.sinks[head], total = 1.0f, sum = 0.0f;
@@ -325,7 +330,6 @@ void attend_few(struct backend *b, const struct attention_layer &layer)
 {
     const struct attention *attention = b->attention;
     struct few a = {.layer = layer,
-                    .row = attention->few,
                     .chunks = layer.sliding ? 0 : attention->chunks,
                     .partial = attention->partial,
                     .partial_max = attention->partial_max,

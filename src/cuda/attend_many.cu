@@ -21,11 +21,6 @@ enum {
     PIECE = TILES * KEY_PITCH                  /* halves */
 };
 
-struct many {
-    struct attention_layer layer;
-    const struct query_tile *tile;
-};
-
 struct many_shared {
     float *query;               /* [head_dim][VECTORS] */
     float *score;               /* [KEY_CHUNK][VECTORS] */
@@ -64,26 +59,25 @@ struct many_task {
 };
 
 /* Fills the vectors' positions, places and queries. */
-DEVICE struct many_task begin_tile(const struct many &a, const struct many_shared &s)
+DEVICE struct many_task begin_tile(const struct attention_layer &a, const struct many_shared &s)
 {
-    const struct attention_layer &l = a.layer;
     struct many_task t;
-    struct query_tile tile = a.tile[blockIdx.x / l.kv.n_kv_head];
-    int first_row = l.batch.first_row[tile.sequence], n = l.batch.n_rows_of[tile.sequence] * l.group - tile.first;
-    int v = (int)threadIdx.x % VECTORS, row = (tile.first + v) / l.group;
+    struct query_tile tile = a.plan.tile[blockIdx.x / a.kv.n_kv_head];
+    int first_row = a.batch.first_row[tile.sequence], n = a.batch.n_rows_of[tile.sequence] * a.group - tile.first;
+    int v = (int)threadIdx.x % VECTORS, row = (tile.first + v) / a.group;
     t.sequence = tile.sequence;
-    t.kv_head = (int)blockIdx.x % l.kv.n_kv_head;
-    t.first = l.batch.first_position[t.sequence] + tile.first / l.group;
-    t.last = l.batch.first_position[t.sequence] + (tile.first + min(n, (int)VECTORS) - 1) / l.group;
-    t.first_chunk = first_key(l, t.first) / KEY_CHUNK;
+    t.kv_head = (int)blockIdx.x % a.kv.n_kv_head;
+    t.first = a.batch.first_position[t.sequence] + tile.first / a.group;
+    t.last = a.batch.first_position[t.sequence] + (tile.first + min(n, (int)VECTORS) - 1) / a.group;
+    t.first_chunk = first_key(a, t.first) / KEY_CHUNK;
     t.last_chunk = t.last / KEY_CHUNK;
-    int out = (first_row + row) * l.n_head + t.kv_head * l.group + (tile.first + v) % l.group;
-    s.position[v] = v < n ? l.batch.first_position[t.sequence] + row : -1;
+    int out = (first_row + row) * a.n_head + t.kv_head * a.group + (tile.first + v) % a.group;
+    s.position[v] = v < n ? a.batch.first_position[t.sequence] + row : -1;
     s.out[v] = v < n ? out : 0;
-    for (int d = 4 * ((int)threadIdx.x / VECTORS); d < l.kv.head_dim; d += 4 * THREADS / VECTORS) {
+    for (int d = 4 * ((int)threadIdx.x / VECTORS); d < a.kv.head_dim; d += 4 * THREADS / VECTORS) {
         float4 q = {0.0f, 0.0f, 0.0f, 0.0f};
         if (v < n)
-            q = *reinterpret_cast<const float4 *>(l.query + (size_t)out * l.kv.head_dim + d);
+            q = *reinterpret_cast<const float4 *>(a.query + (size_t)out * a.kv.head_dim + d);
         s.query[d * VECTORS + v] = q.x;
         s.query[(d + 1) * VECTORS + v] = q.y;
         s.query[(d + 2) * VECTORS + v] = q.z;
@@ -93,19 +87,18 @@ DEVICE struct many_task begin_tile(const struct many &a, const struct many_share
 }
 
 /* The keys of a chunk that any vector sees. */
-DEVICE struct range seen_by_any(const struct many &a, const struct many_task &t, int chunk)
+DEVICE struct range seen_by_any(const struct attention_layer &a, const struct many_task &t, int chunk)
 {
-    return {visible(a.layer, t.first, chunk).lo, visible(a.layer, t.last, chunk).hi};
+    return {visible(a, t.first, chunk).lo, visible(a, t.last, chunk).hi};
 }
 
 /* A chunk's tiles from that of its first key that is seen. */
-DEVICE struct tile_run chunk_run(const struct many &a, const struct many_task &t, int position)
+DEVICE struct tile_run chunk_run(const struct attention_layer &a, const struct many_task &t, int position)
 {
-    const struct attention_layer &l = a.layer;
-    if (l.sliding)
-        return {l.stage + (size_t)t.kv_head * l.stage_tiles * l.kv.tile,
-                l.stage_place[t.sequence] + position / KEY_TILE, INT_MAX};
-    return cache_run(l.kv, l.batch, l.slot, false, t.sequence, t.kv_head, position);
+    if (a.sliding)
+        return {a.stage + (size_t)t.kv_head * a.stage_tiles * a.kv.tile,
+                a.plan.stage_place[t.sequence] + position / KEY_TILE, INT_MAX};
+    return cache_run(a.kv, a.batch, a.slot, false, t.sequence, t.kv_head, position);
 }
 
 /* The pieces in the order in which they are used: of every chunk its keys, half by half and for each the dimensions,
@@ -117,38 +110,41 @@ struct feed {
 };
 
 /* Begins to fetch a piece of keys: tiles of one half, KEY_DIMS dimensions. */
-DEVICE void fetch_keys(const struct many &a, const struct tile_run &run, struct range r, int index, uint16_t *piece)
+DEVICE void fetch_keys(const struct attention_layer &a, const struct tile_run &run, struct range r, int index,
+                       uint16_t *piece)
 {
-    int parts = (a.layer.kv.head_dim + KEY_DIMS - 1) / KEY_DIMS, half = r.lo / HALF + index / parts;
-    int from = index % parts * KEY_DIMS, halves = min(a.layer.kv.head_dim - from, (int)KEY_DIMS) * KEY_TILE;
+    int parts = (a.kv.head_dim + KEY_DIMS - 1) / KEY_DIMS, half = r.lo / HALF + index / parts;
+    int from = index % parts * KEY_DIMS, halves = min(a.kv.head_dim - from, (int)KEY_DIMS) * KEY_TILE;
     const int copies = KEY_DIMS * (int)KEY_TILE / 8; /* of a tile */
     for (int i = (int)threadIdx.x; i < TILES * copies; i += THREADS) {
         int tile = half * TILES + i / copies, at = i % copies * 8;
         if (tile >= r.lo / KEY_TILE && tile * KEY_TILE < r.hi && at < halves)
             copy_async_16(piece + i / copies * KEY_PITCH + at,
-                          tile_at(a.layer.kv, run, tile - r.lo / KEY_TILE) + from * KEY_TILE + at);
+                          tile_at(a.kv, run, tile - r.lo / KEY_TILE) + from * KEY_TILE + at);
     }
 }
 
 /* The same of values: keys of one quarter, SLICE dimensions. */
-DEVICE void fetch_values(const struct many &a, const struct tile_run &run, struct range r, int index, uint16_t *piece)
+DEVICE void fetch_values(const struct attention_layer &a, const struct tile_run &run, struct range r, int index,
+                         uint16_t *piece)
 {
-    int head_dim = a.layer.kv.head_dim, first = r.lo / QUARTER, quarters = (r.hi - 1) / QUARTER + 1 - first;
+    int head_dim = a.kv.head_dim, first = r.lo / QUARTER, quarters = (r.hi - 1) / QUARTER + 1 - first;
     int quarter = first + index % quarters, from = index / quarters * SLICE;
     const int copies = SLICE / 8; /* of a key */
     for (int i = (int)threadIdx.x; i < QUARTER * copies; i += THREADS) {
         int k = quarter * QUARTER + i / copies, tile = k / KEY_TILE, d = from + i % copies * 8;
         if (tile >= r.lo / KEY_TILE && tile * KEY_TILE < r.hi && d < head_dim)
             copy_async_16(piece + i * 8,
-                          tile_at(a.layer.kv, run, tile - r.lo / KEY_TILE) + (KEY_TILE + k % KEY_TILE) * head_dim + d);
+                          tile_at(a.kv, run, tile - r.lo / KEY_TILE) + (KEY_TILE + k % KEY_TILE) * head_dim + d);
     }
 }
 
 /* Begins to fetch the feed's next piece, if there is one, and moves on. */
-DEVICE void fetch_next(const struct many &a, const struct many_task &t, const struct many_shared &s, struct feed *feed)
+DEVICE void fetch_next(const struct attention_layer &a, const struct many_task &t, const struct many_shared &s,
+                       struct feed *feed)
 {
     if (feed->chunk <= t.last_chunk) {
-        int head_dim = a.layer.kv.head_dim, count;
+        int head_dim = a.kv.head_dim, count;
         struct range r = seen_by_any(a, t, feed->chunk);
         struct tile_run run = chunk_run(a, t, feed->chunk * KEY_CHUNK + r.lo);
         if (feed->value) {
@@ -168,8 +164,8 @@ DEVICE void fetch_next(const struct many &a, const struct many_task &t, const st
 }
 
 /* Waits for the next piece to use and begins to fetch the one behind it, into the buffer of the one before. */
-DEVICE const uint16_t *next_piece(const struct many &a, const struct many_task &t, const struct many_shared &s,
-                                  struct feed *feed)
+DEVICE const uint16_t *next_piece(const struct attention_layer &a, const struct many_task &t,
+                                  const struct many_shared &s, struct feed *feed)
 {
     copy_async_wait<0>();
     __syncthreads();
@@ -219,10 +215,10 @@ DEVICE void add_dimension(const float *query, const uint16_t *key, float sum[SCO
             sum[i][j] = fma_rn(q[j], k[i], sum[i][j]);
 }
 
-DEVICE void score_chunk(const struct many &a, const struct many_task &t, const struct many_shared &s, int chunk,
-                        struct feed *feed)
+DEVICE void score_chunk(const struct attention_layer &a, const struct many_task &t, const struct many_shared &s,
+                        int chunk, struct feed *feed)
 {
-    int head_dim = a.layer.kv.head_dim, x = (int)threadIdx.x / 8;
+    int head_dim = a.kv.head_dim, x = (int)threadIdx.x / 8;
     struct range r = seen_by_any(a, t, chunk);
     float scale = div_rn(1.0f, sqrt_rn((float)head_dim));
     for (int half = r.lo / HALF; half * HALF < r.hi; half++) {
@@ -246,11 +242,11 @@ DEVICE void score_chunk(const struct many &a, const struct many_task &t, const s
 
 /* The scores that a vector sees become exponentials; the maximum and the sum so far take the chunk in. Two threads
  * share a vector: the first eight lanes of the definition and the others. `exchange`: [LANES / 2][VECTORS]. */
-DEVICE void weigh_chunk(const struct many &a, const struct many_shared &s, int chunk, float *exchange, float *max,
-                        float *total)
+DEVICE void weigh_chunk(const struct attention_layer &a, const struct many_shared &s, int chunk, float *exchange,
+                        float *max, float *total)
 {
     int v = (int)threadIdx.x % VECTORS, part = (int)threadIdx.x / VECTORS;
-    struct range r = visible(a.layer, s.position[v], chunk);
+    struct range r = visible(a, s.position[v], chunk);
     float m = -INFINITY, lane[LANES / 2] = {};
     int begin = r.lo / KEY_TILE * KEY_TILE + part * (LANES / 2);
     for (int base = begin; base < r.hi; base += KEY_TILE)
@@ -295,8 +291,8 @@ DEVICE void weigh_chunk(const struct many &a, const struct many_shared &s, int c
 
 /* Adds key k of the chunk to all sums of a thread; MASKED: to those of vectors that see it. */
 template <bool MASKED>
-DEVICE void add_key(const struct many &a, const struct many_shared &s, int chunk, int k, const uint16_t *value,
-                    float sum[MINE][VALUE_DIMS])
+DEVICE void add_key(const struct attention_layer &a, const struct many_shared &s, int chunk, int k,
+                    const uint16_t *value, float sum[MINE][VALUE_DIMS])
 {
     float p[MINE];
     read_mine(p, s.score + k * VECTORS);
@@ -307,7 +303,7 @@ DEVICE void add_key(const struct many &a, const struct many_shared &s, int chunk
     for (int i = 0; i < MINE; i++) {
         struct range r = {0, KEY_CHUNK};
         if (MASKED)
-            r = visible(a.layer, s.position[vector_of_mine(i)], chunk);
+            r = visible(a, s.position[vector_of_mine(i)], chunk);
 #pragma unroll
         for (int j = 0; j < VALUE_DIMS; j++) {
             float more = fma_rn(p[i], x[j], sum[i][j]);
@@ -317,12 +313,12 @@ DEVICE void add_key(const struct many &a, const struct many_shared &s, int chunk
 }
 
 /* The keys of a piece that any vector sees, from value `value` of the piece's first key on. */
-DEVICE void add_quarter(const struct many &a, const struct many_task &t, const struct many_shared &s, int chunk,
-                        int quarter, const uint16_t *value, float sum[MINE][VALUE_DIMS])
+DEVICE void add_quarter(const struct attention_layer &a, const struct many_task &t, const struct many_shared &s,
+                        int chunk, int quarter, const uint16_t *value, float sum[MINE][VALUE_DIMS])
 {
     enum { STEP = 4 };
     struct range any = seen_by_any(a, t, chunk);
-    struct range all = {visible(a.layer, t.last, chunk).lo, visible(a.layer, t.first, chunk).hi};
+    struct range all = {visible(a, t.last, chunk).lo, visible(a, t.first, chunk).hi};
     int begin = max(any.lo, quarter * QUARTER) / STEP * STEP, end = min(any.hi, (quarter + 1) * QUARTER);
     for (int k = begin; k < end; k += STEP) {
         const uint16_t *x = value + (k - quarter * QUARTER) * SLICE;
@@ -338,18 +334,18 @@ DEVICE void add_quarter(const struct many &a, const struct many_task &t, const s
 }
 
 /* The sums of a chunk join the totals, which are in the output until the row's last chunk divides them. */
-DEVICE void merge_values(const struct many &a, const struct many_shared &s, int chunk, int d,
+DEVICE void merge_values(const struct attention_layer &a, const struct many_shared &s, int chunk, int d,
                          const float sum[MINE][VALUE_DIMS])
 {
 #pragma unroll
     for (int i = 0; i < MINE; i++) {
         int v = vector_of_mine(i), position = s.position[v];
-        struct range r = visible(a.layer, position, chunk);
-        if (r.lo >= r.hi || d >= a.layer.kv.head_dim)
+        struct range r = visible(a, position, chunk);
+        if (r.lo >= r.hi || d >= a.kv.head_dim)
             continue;
-        float4 *out = reinterpret_cast<float4 *>(a.layer.attended + (size_t)s.out[v] * a.layer.kv.head_dim + d);
+        float4 *out = reinterpret_cast<float4 *>(a.attended + (size_t)s.out[v] * a.kv.head_dim + d);
         float4 x = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (chunk > first_key(a.layer, position) / KEY_CHUNK)
+        if (chunk > first_key(a, position) / KEY_CHUNK)
             x = *out;
         x.x = fma_rn(x.x, s.keep[v], mul_rn(sum[i][0], s.take[v]));
         x.y = fma_rn(x.y, s.keep[v], mul_rn(sum[i][1], s.take[v]));
@@ -361,12 +357,12 @@ DEVICE void merge_values(const struct many &a, const struct many_shared &s, int 
     }
 }
 
-DEVICE void value_chunk(const struct many &a, const struct many_task &t, const struct many_shared &s, int chunk,
-                        struct feed *feed)
+DEVICE void value_chunk(const struct attention_layer &a, const struct many_task &t, const struct many_shared &s,
+                        int chunk, struct feed *feed)
 {
     struct range r = seen_by_any(a, t, chunk);
     int x = (int)threadIdx.x / 8;
-    for (int from = 0; from < a.layer.kv.head_dim; from += SLICE) {
+    for (int from = 0; from < a.kv.head_dim; from += SLICE) {
         float sum[MINE][VALUE_DIMS] = {};
         for (int quarter = r.lo / QUARTER; quarter * QUARTER < r.hi; quarter++)
             add_quarter(a, t, s, chunk, quarter, next_piece(a, t, s, feed) + x * VALUE_DIMS, sum);
@@ -374,16 +370,16 @@ DEVICE void value_chunk(const struct many &a, const struct many_task &t, const s
     }
 }
 
-static __global__ void __launch_bounds__(THREADS, 2) attend_tiles(const struct many a)
+static __global__ void __launch_bounds__(THREADS, 2) attend_tiles(const struct attention_layer a)
 {
-    struct many_shared s = many_layout(a.layer.kv.head_dim);
+    struct many_shared s = many_layout(a.kv.head_dim);
     wait_for_previous();
     let_next_start();
     struct many_task t = begin_tile(a, s);
     struct feed feed = {t.first_chunk, 0, false, 0};
     fetch_next(a, t, s, &feed);
     __syncthreads();
-    float max = a.layer.sinks[s.out[threadIdx.x % VECTORS] % a.layer.n_head], total = 1.0f;
+    float max = a.sinks[s.out[threadIdx.x % VECTORS] % a.n_head], total = 1.0f;
     for (int chunk = t.first_chunk; chunk <= t.last_chunk; chunk++) {
         score_chunk(a, t, s, chunk, &feed);
         __syncthreads();
@@ -395,7 +391,6 @@ static __global__ void __launch_bounds__(THREADS, 2) attend_tiles(const struct m
 
 void attend_many(struct backend *b, const struct attention_layer &layer)
 {
-    struct many a = {layer, b->attention->tile};
     run_kernel(b, dim3(b->attention->n_tile * layer.kv.n_kv_head), dim3(THREADS), attend_many_bytes(layer.kv.head_dim),
-               attend_tiles, a);
+               attend_tiles, layer);
 }

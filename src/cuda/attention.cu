@@ -19,20 +19,19 @@ static int first_stage_tile(const struct model_config *c, int position)
     return (position < c->window ? 0 : position - c->window + 1) / KEY_TILE;
 }
 
-/* The parts of a plan, on the device or in pinned memory. */
-static int32_t *plan_rows(int32_t *plan)
+static struct plan place_plan(struct layout *layout, const struct backend *b)
 {
+    struct plan plan = {};
+    PLACE(layout, plan.few, b->max_rows, 1);
+    PLACE(layout, plan.tile, b->attention->most_tiles, 1);
+    PLACE(layout, plan.stage_place, b->max_sequences, 1);
     return plan;
 }
 
-static int32_t *plan_stage(const struct backend *b, int32_t *plan)
+static struct plan plan_in(const struct backend *b, uint8_t *memory)
 {
-    return plan + b->max_rows;
-}
-
-static struct query_tile *plan_tiles(const struct backend *b, int32_t *plan)
-{
-    return (struct query_tile *)(plan + b->max_rows + b->max_sequences);
+    struct layout layout = {memory, 0, false};
+    return place_plan(&layout, b);
 }
 
 static void attend_sizes(const struct backend *b, int pages, struct attention *a)
@@ -43,7 +42,9 @@ static void attend_sizes(const struct backend *b, int pages, struct attention *a
     a->most_tiles = (int)((int64_t)b->max_rows * group_size(c) / VECTORS) + many;
     a->stage_tiles = b->max_rows / KEY_TILE + many * (c->window / KEY_TILE + 3);
     a->most_pairs = FEW_ROWS * (pages < context ? pages : context);
-    a->plan_words = (size_t)b->max_rows + b->max_sequences + (size_t)2 * a->most_tiles;
+    struct layout plan = {};
+    place_plan(&plan, b);
+    a->plan_bytes = plan.used;
 }
 
 goss_status attend_open(struct backend *b, const struct backend_options *options, goss_error *error)
@@ -59,14 +60,14 @@ goss_status attend_open(struct backend *b, const struct backend_options *options
         return error_set(error, GOSS_E_UNSUPPORTED,
                          "CUDA: attention with a head_dim of %d needs %zu bytes of shared memory, %s has %d", d, most,
                          b->name, b->shared_limit);
-    return CUDA_STATUS(cudaMallocHost((void **)&a->staging, a->plan_words * sizeof *a->staging), error);
+    return CUDA_STATUS(cudaMallocHost((void **)&a->staging, a->plan_bytes), error);
 }
 
 void attend_place(struct layout *layout, struct backend *b)
 {
     const struct model_config *c = &b->model->config;
     struct attention *a = b->attention;
-    PLACE(layout, a->plan, a->plan_words, 1);
+    PLACE(layout, a->device, a->plan_bytes, 1);
     PLACE(layout, a->stage, (size_t)c->n_kv_head * a->stage_tiles, (size_t)2 * KEY_TILE * c->head_dim);
     PLACE(layout, a->partial, a->most_pairs, (size_t)c->n_head * c->head_dim);
     PLACE(layout, a->partial_max, a->most_pairs, c->n_head);
@@ -106,6 +107,7 @@ static void cut_tiles(const struct backend *b, const struct batch_sequence *s, i
 int attend_plan(struct backend *b, const struct batch *batch)
 {
     struct attention *a = b->attention;
+    struct plan plan = plan_in(b, a->staging);
     int stage = 0, chunks = 0;
     a->n_few = a->n_tile = a->most_rows = 0;
     for (int i = 0; i < batch->n_sequence; i++) {
@@ -115,23 +117,17 @@ int attend_plan(struct backend *b, const struct batch *batch)
         if (is_few(s)) {
             chunks = last / KEY_CHUNK + 1 > chunks ? last / KEY_CHUNK + 1 : chunks;
             for (int row = 0; row < s->n_row; row++)
-                plan_rows(a->staging)[a->n_few++] = s->first_row + row;
+                plan.few[a->n_few++] = s->first_row + row;
             continue;
         }
         int first = first_stage_tile(&b->model->config, s->first_position);
-        plan_stage(b, a->staging)[i] = stage - first;
+        plan.stage_place[i] = stage - first;
         stage += last / KEY_TILE + 1 - first;
-        cut_tiles(b, s, i, plan_tiles(b, a->staging) + a->n_tile);
+        cut_tiles(b, s, i, plan.tile + a->n_tile);
     }
     a->chunks = split_chunks(b, a->n_few, chunks);
-    a->few = NULL;
-    if (batch->n_row > FEW_ROWS) {
-        a->few = plan_rows(a->plan);
-        a->stage_place = plan_stage(b, a->plan);
-        a->tile = plan_tiles(b, a->plan);
-        keep_first(b, cudaMemcpyAsync(a->plan, a->staging, a->plan_words * sizeof(int32_t), cudaMemcpyHostToDevice,
-                                      b->stream));
-    }
+    if (batch->n_row > FEW_ROWS) /* else all rows are few, in order */
+        keep_first(b, cudaMemcpyAsync(a->device, a->staging, a->plan_bytes, cudaMemcpyHostToDevice, b->stream));
     return a->chunks;
 }
 
@@ -148,8 +144,8 @@ struct attention_layer attention_of(const struct backend *b, int layer)
             .query = b->a.q_rows,
             .sinks = b->weights.layers[layer].sinks,
             .attended = b->a.attended,
+            .plan = plan_in(b, b->attention->device),
             .stage = b->attention->stage,
-            .stage_place = b->attention->stage_place,
             .stage_tiles = b->attention->stage_tiles};
 }
 

@@ -17,19 +17,21 @@ struct query_tile {
     int32_t sequence, first; /* vector */
 };
 
+/* A step's work, on the device or in pinned memory of the host. */
+struct plan {
+    int32_t *few;            /* [n_few] rows */
+    struct query_tile *tile; /* [n_tile] the latest rows of each sequence first: they see most keys */
+    int32_t *stage_place;    /* [n_sequence] the place in the stage of a tile, less its number (position / KEY_TILE) */
+};
+
 struct attention {
     /* Of the step. */
     int n_few, n_tile;
     int chunks;    /* 0: a CTA takes all chunks of a row in turn; else one, of at most so many (full layers alone) */
     int most_rows; /* of a sequence */
-    int32_t *few;  /* [n_few] rows; NULL: the first ones */
 
-    /* The plan, on the device and in pinned memory of the host. */
-    int32_t *plan, *staging;
-    size_t plan_words;
-    int32_t *row;            /* [max_rows] */
-    int32_t *stage_place;    /* [max_sequences] place in the stage, less the tile's number (position / KEY_TILE) */
-    struct query_tile *tile; /* [most_tiles] the latest rows of each sequence first: they see most keys */
+    uint8_t *device, *staging; /* what the plans lie in */
+    size_t plan_bytes;
     int most_tiles;
 
     uint16_t *stage; /* [n_kv_head][stage_tiles][tile] */
@@ -53,8 +55,8 @@ struct attention_layer {
     const float *query; /* [rows][n_head][head_dim] */
     const float *sinks; /* [n_head] */
     float *attended;    /* [rows][n_head][head_dim] */
+    struct plan plan;
     uint16_t *stage;
-    const int32_t *stage_place;
     int stage_tiles;
 };
 

@@ -22,7 +22,7 @@ DEVICE bool is_staged(const struct attention_layer &l, int sequence)
 
 DEVICE uint16_t *stage_tile(const struct attention_layer &l, int sequence, int kv_head, int position)
 {
-    int place = l.stage_place[sequence] + position / KEY_TILE;
+    int place = l.plan.stage_place[sequence] + position / KEY_TILE;
     return l.stage + ((size_t)kv_head * l.stage_tiles + place) * l.kv.tile;
 }
 
