@@ -192,8 +192,8 @@ int32_t logits_pick(const struct logits *l, uint64_t r)
             continue;
         }
         int i = 0;
-        while (r >= weight[i])
-            r -= weight[i++];
+        for (; i < m - 1 && r >= weight[i]; i++)
+            r -= weight[i];
         return first + i;
     }
     return -1; /* r was not below the total */
