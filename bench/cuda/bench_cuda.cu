@@ -1,9 +1,10 @@
 /* Compares the CUDA backend with the CPU's on a synthetic model of a real shape, then measures it. Needs the CUDA
  * runtime and a C library alone. Lines of CSV: what,n,value,unit.
  *
- *     bench_cuda 20b|120b|tiny [equal] [decode] [prefill] [batch] [stages]
+ *     bench_cuda 20b|120b|tiny [serial] [equal] [decode] [prefill] [batch] [stages]
  *
- * Without a list: all of them. The exit status is not 0 if a bit differs. */
+ * Without a list: all parts. With `serial` no kernel begins before the one in front of it has ended, which shows what
+ * that is worth, or whether it is at fault. The exit status is not 0 if a bit differs. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,8 +35,8 @@ struct run {
     exit(2);
 }
 
-static void run_open(struct run *run, const struct backend_table *table, const struct model *model, int max_rows,
-                     int sequences, int context)
+static void run_open(struct run *run, const struct backend_table *table, const struct model *model, bool serial,
+                     int max_rows, int sequences, int context)
 {
     goss_error error;
     *run = {.table = table, .model = model, .max_rows = max_rows, .pages_of = (context + KV_PAGE - 1) / KV_PAGE};
@@ -49,6 +50,8 @@ static void run_open(struct run *run, const struct backend_table *table, const s
     double begin = clock_seconds();
     if (table->open(&run->backend, model, &options, &error))
         stop(error.text);
+    if (serial && table == gossamer_cuda.table)
+        run->backend->overlap = false;
     (void)printf("open_%s,%d,%.3f,s\n", table->name, model->config.n_layer, clock_seconds() - begin);
     size_t rows = (size_t)max_rows;
     run->token = (int32_t *)calloc(rows, sizeof *run->token);
@@ -109,13 +112,13 @@ static size_t differing(const float *a, const float *b, size_t n)
 }
 
 /* A prompt of one and of three sequences, then single rows, then two rows of each. */
-static bool compare(const struct model *whole)
+static bool compare(const struct model *whole, bool serial)
 {
     struct model model = synthetic_part(whole, EQUAL_LAYERS);
     struct run gpu, cpu;
     size_t vocab = model.config.n_vocab, bad = 0;
-    run_open(&gpu, gossamer_cuda.table, &model, 3 * EQUAL_ROWS, 3, 1024);
-    run_open(&cpu, &cpu_backend, &model, 3 * EQUAL_ROWS, 3, 1024);
+    run_open(&gpu, gossamer_cuda.table, &model, serial, 3 * EQUAL_ROWS, 3, 1024);
+    run_open(&cpu, &cpu_backend, &model, serial, 3 * EQUAL_ROWS, 3, 1024);
     for (int i = 0; i < EQUAL_STEPS; i++) {
         int sequences = i < 6 ? 1 : 3, n = i % 6 == 0 ? EQUAL_ROWS : i % 6 < 4 ? 1 : 2;
         int position = i % 6 == 0 ? 0 : EQUAL_ROWS + (i % 6 < 4 ? i % 6 - 1 : 3 + 2 * (i % 6 - 4));
@@ -215,13 +218,18 @@ static double token_bytes(const struct model *m)
     return layer * c->n_layer + (double)tile_bytes(m->head.type, m->head.rows, m->head.cols);
 }
 
+static bool named(int argc, char **argv, const char *word)
+{
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
 /* Whether the arguments ask for a part. */
 static bool asked(int argc, char **argv, const char *part)
 {
-    for (int i = 2; i < argc; i++)
-        if (strcmp(argv[i], part) == 0)
-            return true;
-    return argc <= 2;
+    return named(argc, argv, part) || argc - named(argc, argv, "serial") <= 2;
 }
 
 int main(int argc, char **argv)
@@ -229,13 +237,13 @@ int main(int argc, char **argv)
     struct model *model = argc > 1 ? synthetic_open(argv[1]) : NULL;
     if (!model)
         stop("which model: 20b, 120b or tiny?");
-    bool tiny = strcmp(argv[1], "tiny") == 0, equal = true;
+    bool tiny = strcmp(argv[1], "tiny") == 0, serial = named(argc, argv, "serial"), equal = true;
     (void)printf("what,n,value,unit\ntoken_bytes,1,%.0f,bytes\n", token_bytes(model));
     if (asked(argc, argv, "equal"))
-        equal = compare(model);
+        equal = compare(model, serial);
     struct run run;
     int chunk = tiny ? 16 : CHUNK, longest = tiny ? 16 : 8192, steps = tiny ? 2 : 100;
-    run_open(&run, gossamer_cuda.table, model, chunk, 1, longest + 256);
+    run_open(&run, gossamer_cuda.table, model, serial, chunk, 1, longest + 256);
     (void)printf("device,1,1,%s\n", run.table->isa(run.backend));
     if (asked(argc, argv, "decode"))
         for (int depth = tiny ? 16 : 128; depth <= longest; depth *= tiny ? 4 : 8)
@@ -250,7 +258,7 @@ int main(int argc, char **argv)
     run_close(&run);
     if (asked(argc, argv, "batch")) {
         int most = tiny ? 16 : MOST_SEQUENCES;
-        run_open(&run, gossamer_cuda.table, model, chunk, most, tiny ? 64 : 1280);
+        run_open(&run, gossamer_cuda.table, model, serial, chunk, most, tiny ? 64 : 1280);
         for (int sequences = 2; sequences <= most; sequences *= 2)
             measure_decode(&run, "batch", sequences, tiny ? 16 : 1024, steps / 2);
         measure_stages(&run, most / 4, 1, tiny ? 16 : 1024);

@@ -1,14 +1,14 @@
 /* Products of integer weights with at most eight columns. The weights are read once, and everything else is made to fit
- * beside that: a warp takes one row group and one segment of 16 blocks, half of which it has asked for before it waits
- * for the kernel in front of it, and asks for the other half while it works. A CTA takes pairs of row groups with all
+ * beside that: a warp takes one row group and one segment of 16 blocks, the first of which it has asked for before it
+ * waits for the kernel in front of it, and asks for the others while it works. A CTA takes pairs of row groups with all
  * their segments, whose sums meet in shared memory. It norms and rounds the columns itself, so that no kernel is needed
  * in between. */
 #include "cuda/product.h"
 
-enum {
-    WARPS = 12,                /* a pair of row groups of 2880 inputs has so many units */
-    AHEAD = SEGMENT_BLOCKS / 2 /* blocks asked for before they are needed */
-};
+enum { WARPS = 12 /* a pair of row groups of 2880 inputs has so many units */ };
+
+/* Blocks asked for before they are needed: as many as leave registers for two CTAs on a multiprocessor. */
+template <bool MXFP4> constexpr int AHEAD = MXFP4 ? 8 : 4;
 
 /* A row group's part of one segment. */
 struct unit {
@@ -69,16 +69,16 @@ template <bool MXFP4> DEVICE void load_block(struct weight_block<MXFP4> *w, cons
                 (int)threadIdx.x % 32);
 }
 
-template <bool MXFP4> DEVICE void load_ahead(struct weight_block<MXFP4> w[AHEAD], const struct unit &unit)
+template <bool MXFP4> DEVICE void load_ahead(struct weight_block<MXFP4> w[AHEAD<MXFP4>], const struct unit &unit)
 {
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++)
+    for (int i = 0; i < AHEAD<MXFP4>; i++)
         load_block<MXFP4>(&w[i], unit, i);
 }
 
 /* Sums of one unit with the CTA's columns; w has its first blocks. */
 template <bool MXFP4>
-DEVICE void multiply(struct weight_block<MXFP4> w[AHEAD], const struct unit &unit, const struct few_shared &s,
+DEVICE void multiply(struct weight_block<MXFP4> w[AHEAD<MXFP4>], const struct unit &unit, const struct few_shared &s,
                      float sum[4])
 {
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, first = unit.segment * SEGMENT_BLOCKS * FEW_ROWS;
@@ -90,9 +90,9 @@ DEVICE void multiply(struct weight_block<MXFP4> w[AHEAD], const struct unit &uni
             continue;
         uint32_t a[4];
         float scale_w[2];
-        w[block % AHEAD].operand(a, scale_w);
-        if (block + AHEAD < SEGMENT_BLOCKS)
-            load_block<MXFP4>(&w[block % AHEAD], unit, block + AHEAD);
+        w[block % AHEAD<MXFP4>].operand(a, scale_w);
+        if (block + AHEAD<MXFP4> < SEGMENT_BLOCKS)
+            load_block<MXFP4>(&w[block % AHEAD<MXFP4>], unit, block + AHEAD<MXFP4>);
         add_block(sum, a, scale_w, *reinterpret_cast<const uint2 *>(q + block * FEW_ROWS * BLOCK),
                   *reinterpret_cast<const float2 *>(scale + block * FEW_ROWS));
     }
@@ -162,7 +162,7 @@ static __global__ void __launch_bounds__(32 * WARPS, 2) few_columns(const struct
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, n_warp = (int)blockDim.x / 32;
     int segments = segment_count(p.w.cols), units = 2 * segments, pairs = pair_count(p);
     struct few_shared s = share(p);
-    struct weight_block<MXFP4> w[AHEAD] = {
+    struct weight_block<MXFP4> w[AHEAD<MXFP4>] = {
     };
     int expert = 0, first = 0, n = p.n;
     if (!p.first && warp < units)
