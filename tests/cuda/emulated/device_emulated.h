@@ -183,7 +183,9 @@ DEVICE int32_t atomic_add_i32(int32_t *p, int32_t v)
 
 DEVICE uint32_t atomic_add_u32(uint32_t *p, uint32_t v)
 {
-    return (uint32_t)atomic_add_i32((int32_t *)p, (int32_t)v);
+    uint32_t before = *p;
+    *p = before + v;
+    return before;
 }
 
 DEVICE void fence_device(void)
