@@ -329,8 +329,8 @@ static struct graph *find_graph(struct graphs *graphs, const struct shape &shape
     return NULL;
 }
 
-/* A shape's first step runs as it is, so that all its kernels are loaded when the second one is captured; from the third
- * on the stages do nothing. */
+/* A shape's first step runs as it is, so that all its kernels are loaded when the second one is captured; from the
+ * third on the stages do nothing. */
 static enum step step_of(struct graphs *graphs, const struct shape &shape)
 {
     struct graph *graph = find_graph(graphs, shape);

@@ -10,6 +10,7 @@ struct row_task {
     bool mxfp4;         /* the order of the panel */
     float *normed;      /* [n][cols], or NULL */
     struct panel panel; /* [n], or q is NULL */
+    int32_t *unfolded;  /* see state.h */
 };
 
 /* A CTA a row. */
@@ -30,7 +31,7 @@ static __global__ void __launch_bounds__(256) prepare_rows(const struct row_task
             factor = r;
     }
     __syncthreads();
-    struct panel_column column = {NULL, NULL, BLOCK, 1};
+    struct panel_column column = {NULL, NULL, BLOCK, 1, task.mxfp4 ? task.unfolded : NULL};
     if (task.panel.q) {
         column.q = task.panel.q + (size_t)index * cols;
         column.scale = task.panel.scale + (size_t)index * scale_stride(cols);
@@ -48,7 +49,8 @@ void norm_rows(struct backend *b, const float *gain, const int32_t *row, int n, 
                             .cols = b->model->config.d_model,
                             .mxfp4 = user->type == DTYPE_TILE_MXFP4,
                             .normed = b->a.normed,
-                            .panel = is_integer(user) ? b->a.in : panel{}};
+                            .panel = is_integer(user) ? b->a.in : panel{},
+                            .unfolded = b->unfolded};
     run_kernel(b, dim3((unsigned)n), dim3(256), (size_t)task.cols * sizeof(float), prepare_rows, task);
 }
 
@@ -61,7 +63,8 @@ void quantise_rows(struct backend *b, const float *x, int n, const struct matrix
                             .cols = user->cols,
                             .mxfp4 = user->type == DTYPE_TILE_MXFP4,
                             .normed = NULL,
-                            .panel = panel};
+                            .panel = panel,
+                            .unfolded = b->unfolded};
     if (is_integer(user))
         run_kernel(b, dim3((unsigned)n), dim3(256), (size_t)task.cols * sizeof(float), prepare_rows, task);
 }

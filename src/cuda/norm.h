@@ -59,6 +59,7 @@ struct panel_column {
     int8_t *q;
     float *scale;
     int block_bytes, scale_step; /* from one block to the next */
+    int32_t *unfolded;           /* NULL, or set to 1 if a scale is out of the range of FOLD_.. */
 };
 
 /* Rounds x [cols], or (x * factor) * gain if there is a gain, into a column, by all threads of a CTA. normed: NULL, or
@@ -90,6 +91,8 @@ DEVICE void quantise_row(const float *x, const float *gain, float factor, int co
             reinterpret_cast<uint32_t *>(column.q + (size_t)(i / 8) * column.block_bytes)[place] = word;
             if (i % 8 == 0)
                 column.scale[(size_t)(i / 8) * column.scale_step] = scale;
+            if (column.unfolded && scale != 0.0f && !(scale >= FOLD_LEAST_SCALE && scale <= FOLD_MOST_SCALE))
+                *column.unfolded = 1;
         }
     }
 }

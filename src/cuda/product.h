@@ -29,8 +29,9 @@ struct product {
     const float *gain;  /* .. and before that normed, if this is not NULL */
     float eps;          /* of the norm */
     enum finish finish;
-    float *out;  /* [n][rows], or [n][rows / 2] of hidden values */
-    float limit; /* of SwiGLU */
+    float *out;              /* [n][rows], or [n][rows / 2] of hidden values */
+    float limit;             /* of SwiGLU */
+    const int32_t *unfolded; /* see state.h; product_many.cu reads it */
 };
 
 static __host__ __device__ inline int pair_count(const struct product &p)
@@ -205,6 +206,12 @@ template <> struct weight_block<true> {
         scale[0] = e8m0_half(scales & 255u);
         scale[1] = e8m0_half(scales >> 8);
     }
+    /* FLOAT_OF_INT times both rows' scales. */
+    DEVICE_MEMBER void folded(int32_t start[2]) const
+    {
+        start[0] = FLOAT_OF_INT + (((int32_t)(scales & 255u) - 128) << 23);
+        start[1] = FLOAT_OF_INT + (((int32_t)(scales >> 8) - 128) << 23);
+    }
 };
 
 template <> struct weight_block<false> {
@@ -253,6 +260,21 @@ DEVICE void add_block(float sum[4], const uint32_t a[4], const float scale[2], u
     sum[1] = fma_rn(float_of_dot(d[1]), mul_rn(scale[0], scale_x.y), sum[1]);
     sum[2] = fma_rn(float_of_dot(d[2]), mul_rn(scale[1], scale_x.x), sum[2]);
     sum[3] = fma_rn(float_of_dot(d[3]), mul_rn(scale[1], scale_x.y), sum[3]);
+}
+
+/* The same with MXFP4's scales folded into what the dots begin with: the sum with an integer is then 2^(e-128) times as
+ * great as both, and so is the difference, exactly. */
+DEVICE void add_folded(float sum[4], const uint32_t a[4], const int32_t start[2], uint2 q, float2 scale_x)
+{
+    const int32_t c[4] = {start[0], start[0], start[1], start[1]};
+    const uint32_t operand[2] = {q.x, q.y};
+    int32_t d[4];
+    mma_s8(d, a, operand, c);
+    float low = bits_float((uint32_t)start[0]), high = bits_float((uint32_t)start[1]);
+    sum[0] = fma_rn(sub_rn(bits_float((uint32_t)d[0]), low), scale_x.x, sum[0]);
+    sum[1] = fma_rn(sub_rn(bits_float((uint32_t)d[1]), low), scale_x.y, sum[1]);
+    sum[2] = fma_rn(sub_rn(bits_float((uint32_t)d[2]), high), scale_x.x, sum[2]);
+    sum[3] = fma_rn(sub_rn(bits_float((uint32_t)d[3]), high), scale_x.y, sum[3]);
 }
 
 /* ---- the kernels ---- */

@@ -71,26 +71,42 @@ template <int TILES> DEVICE void end_segment(struct sums<TILES> *sums, bool firs
     }
 }
 
-/* Multiplies one block of a stage. */
-template <bool MXFP4, int WIDTH>
+/* Multiplies one block of a stage. FOLD: see state.h. */
+template <bool FOLD, bool MXFP4, int WIDTH>
 DEVICE void multiply(const struct stage<MXFP4, WIDTH> *s, int block, struct sums<WIDTH / 16> *sums)
 {
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, t = lane % 4;
     int pair = warp % PAIRS, column = warp / PAIRS * (WIDTH / 2);
     uint32_t a[2][4];
     float scale_w[2][2];
+    int32_t start[2][2];
     for (int which = 0; which < 2; which++) {
         struct weight_block<MXFP4> w;
         w.read(s->quants[2 * pair + which][block], s->scales[2 * pair + which][block], lane);
         w.operand(a[which], scale_w[which]);
+        if constexpr (FOLD)
+            w.folded(start[which]);
     }
 #pragma unroll
     for (int tile = 0; tile < WIDTH / 16; tile++, column += 8) {
         uint2 q = *reinterpret_cast<const uint2 *>(&s->q[block][column + g][8 * t]);
         float2 scale_x = {s->scale[column + 2 * t][block], s->scale[column + 2 * t + 1][block]};
-        add_block(sums->segment[0][tile], a[0], scale_w[0], q, scale_x);
-        add_block(sums->segment[1][tile], a[1], scale_w[1], q, scale_x);
+        for (int which = 0; which < 2; which++)
+            if constexpr (FOLD)
+                add_folded(sums->segment[which][tile], a[which], start[which], q, scale_x);
+            else
+                add_block(sums->segment[which][tile], a[which], scale_w[which], q, scale_x);
     }
+}
+
+/* Multiplies a stage. */
+template <bool FOLD, bool MXFP4, int WIDTH>
+DEVICE void multiply_stage(const struct stage<MXFP4, WIDTH> *s, int blocks, struct sums<WIDTH / 16> *sums)
+{
+#pragma unroll
+    for (int block = 0; block < STAGE_BLOCKS; block++)
+        if (block < blocks)
+            multiply<FOLD>(s, block, sums);
 }
 
 template <bool MXFP4, int FINISH, int WIDTH>
@@ -101,6 +117,7 @@ static __global__ void __launch_bounds__(THREADS, 2) many_columns(const struct p
     int blocks = p.w.cols / BLOCK, n_stage = (blocks + STAGE_BLOCKS - 1) / STAGE_BLOCKS;
     wait_for_previous();
     let_next_start();
+    bool fold = MXFP4 && *p.unfolded == 0;
     struct column_tile tile = find_columns(p, (int)blockIdx.y, WIDTH);
     if (tile.n <= 0)
         return;
@@ -125,10 +142,10 @@ static __global__ void __launch_bounds__(THREADS, 2) many_columns(const struct p
             copy_columns(&stages[next % STAGES], p, source, next);
         }
         copy_async_commit();
-#pragma unroll
-        for (int block = 0; block < STAGE_BLOCKS; block++)
-            if (index * STAGE_BLOCKS + block < blocks)
-                multiply(&stages[index % STAGES], block, &sums);
+        if (fold)
+            multiply_stage<MXFP4>(&stages[index % STAGES], blocks - index * STAGE_BLOCKS, &sums);
+        else
+            multiply_stage<false>(&stages[index % STAGES], blocks - index * STAGE_BLOCKS, &sums);
         if ((index + 1) * STAGE_BLOCKS % SEGMENT_BLOCKS == 0 || index + 1 == n_stage)
             end_segment(&sums, index * STAGE_BLOCKS < SEGMENT_BLOCKS);
     }

@@ -84,7 +84,8 @@ void experts_stage(struct backend *b, int layer)
                               .panel = b->a.in,
                               .finish = FINISH_SWIGLU,
                               .out = b->a.hidden,
-                              .limit = c->swiglu_limit};
+                              .limit = c->swiglu_limit,
+                              .unfolded = b->unfolded};
     struct product down = {.w = l.down,
                            .bias = l.down_bias,
                            .n = gate_up.n,
@@ -93,7 +94,8 @@ void experts_stage(struct backend *b, int layer)
                            .slots_of_row = c->n_active,
                            .x = b->a.hidden,
                            .finish = FINISH_STORE,
-                           .out = b->a.out};
+                           .out = b->a.out,
+                           .unfolded = b->unfolded};
     multiply(b, gate_up);
     multiply_rows(b, down, b->a.hidden_in);
     combine_stage(b);

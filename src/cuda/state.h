@@ -36,6 +36,13 @@ struct panel {
     float *scale; /* [rows][scale_stride(cols)] */
 };
 
+/* MXFP4's scales are powers of two, which product_many.cu takes into the conversion of a dot product instead of
+ * multiplying by them. That gives the same bits as long as the product of both scales is exact: with exponents and, but
+ * for 0, activation scales in these ranges. */
+enum { FOLD_LEAST = 70, FOLD_MOST = 180 };
+#define FOLD_LEAST_SCALE 0x1p-60f
+#define FOLD_MOST_SCALE 0x1p+75f
+
 /* Scales of a row, so that every row's begin on 16 bytes. */
 static __host__ __device__ inline int scale_stride(int cols)
 {
@@ -121,6 +128,7 @@ struct backend {
     const struct model *model;
     struct model weights; /* the model with its pointers leading into device memory */
     void *weight_memory;
+    int32_t *unfolded; /* on the device: 1 from when a scale was seen that is out of the ranges of FOLD_.. */
     struct rope rope;
     struct kv kv;
     int slot[MODEL_MAX_LAYERS]; /* index of a layer among the full ones or among the sliding ones */

@@ -10,6 +10,7 @@ struct upload {
     cudaEvent_t copied[2];
     int turn;
     cudaStream_t stream;
+    int32_t *unfolded;
     cudaError_t error;
 };
 
@@ -32,8 +33,10 @@ static __global__ void turn_quants(uint8_t *quants, uint64_t stride, int64_t blo
         at[lane * words + i] = word[i];
 }
 
-/* The scales of a block in the order of rows 0 8 1 9 2 10 ..: a lane's two lie beside each other. */
-template <typename Scale> static __global__ void turn_scales(uint8_t *scales, uint64_t stride, int64_t blocks)
+/* The scales of a block in the order of rows 0 8 1 9 2 10 ..: a lane's two lie beside each other. Bytes are exponents.
+ */
+template <typename Scale>
+static __global__ void turn_scales(uint8_t *scales, uint64_t stride, int64_t blocks, int32_t *unfolded)
 {
     wait_for_previous();
     int64_t block = (int64_t)blockIdx.x * BLOCKS_OF_CTA + threadIdx.x / 32;
@@ -42,6 +45,8 @@ template <typename Scale> static __global__ void turn_scales(uint8_t *scales, ui
         return;
     Scale *at = reinterpret_cast<Scale *>(scales + blockIdx.y * stride) + block * TILE_ROWS;
     Scale own = at[lane % TILE_ROWS];
+    if (sizeof own == 1 && (own < FOLD_LEAST || own > FOLD_MOST))
+        *unfolded = 1;
     warp_sync();
     if (lane < TILE_ROWS)
         at[lane % 8 * 2 + lane / 8] = own;
@@ -56,7 +61,8 @@ static void turn(struct upload *u, const struct matrix *m)
     bool mxfp4 = m->type == DTYPE_TILE_MXFP4;
     cudaError_t error = launch_kernel(launch, turn_quants, quants, m->stride, blocks, mxfp4 ? 2 : 4);
     if (!error)
-        error = launch_kernel(launch, mxfp4 ? turn_scales<uint8_t> : turn_scales<uint16_t>, scales, m->stride, blocks);
+        error = launch_kernel(launch, mxfp4 ? turn_scales<uint8_t> : turn_scales<uint16_t>, scales, m->stride, blocks,
+                              u->unfolded);
     if (!u->error)
         u->error = error;
 }
@@ -175,11 +181,16 @@ goss_status weights_upload(struct backend *b, goss_error *error)
     b->weights.layers = (struct layer *)calloc((size_t)b->model->config.n_layer, sizeof *b->weights.layers);
     if (!b->weights.layers)
         return error_memory(error, b->model->config.n_layer * sizeof *b->weights.layers, "the layers");
-    goss_status status = CUDA_STATUS(cudaMalloc(&b->weight_memory, weights_bytes(b->model)), error);
+    uint64_t bytes = weights_bytes(b->model);
+    goss_status status = CUDA_STATUS(cudaMalloc(&b->weight_memory, bytes + sizeof *b->unfolded), error);
+    if (!status)
+        status =
+            CUDA_STATUS(cudaMemsetAsync((uint8_t *)b->weight_memory + bytes, 0, sizeof *b->unfolded, b->stream), error);
     if (!status)
         status = upload_open(&u, b->stream, error);
     if (!status) {
         u.layout.base = (uint8_t *)b->weight_memory;
+        u.unfolded = b->unfolded = (int32_t *)(u.layout.base + bytes);
         upload_model(&u, b->model, &b->weights);
         status = cuda_status(u.error, "copying the weights", error);
     }

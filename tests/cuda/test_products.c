@@ -91,13 +91,14 @@ static struct toy_shape shape_of(enum dtype dense, enum dtype experts)
 
 static const int columns[] = {1, 7, 8, 17, 65, 0};
 
-static void test_type(enum dtype dense, enum dtype experts, const enum bridge_kernel *kernels, int n_kernel)
+static void test_type(enum dtype dense, enum dtype experts, bool extreme, const enum bridge_kernel *kernels,
+                      int n_kernel)
 {
     struct toy_shape shape = shape_of(dense, experts);
     struct model *model = toy_model_open(&shape);
     const struct layer *l = &model->layers[0];
     const int32_t first[][8] = {{0, 1, 2, 2, 2, 2, 2, 3}, {0, 0, 8, 8, 10, 16, 16, 17}, {0, 0, 0, 60, 61, 61, 61, 80}};
-    if (l->gate_up.scales)
+    if (extreme)
         put_extremes(&l->gate_up);
     for (int k = 0; k < n_kernel; k++) {
         bool few = kernels[k] == BRIDGE_FEW || kernels[k] == BRIDGE_FEW_ROUNDED;
@@ -116,16 +117,45 @@ static void integer_products_have_the_defined_bits(void **state)
 {
     (void)state;
     const enum bridge_kernel kernels[] = {BRIDGE_FEW, BRIDGE_FEW_ROUNDED, BRIDGE_MANY};
-    test_type(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4, kernels, 3);
-    test_type(DTYPE_TILE_Q8, DTYPE_TILE_Q8, kernels, 3);
+    test_type(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4, false, kernels, 3);
+    test_type(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4, true, kernels + 2, 1);
+    test_type(DTYPE_TILE_Q8, DTYPE_TILE_Q8, true, kernels, 3);
 }
 
 static void float_products_have_the_defined_bits(void **state)
 {
     (void)state;
     const enum bridge_kernel kernel = BRIDGE_FLOAT;
-    test_type(DTYPE_TILE_BF16, DTYPE_TILE_BF16, &kernel, 1);
-    test_type(DTYPE_TILE_F32, DTYPE_TILE_F32, &kernel, 1);
+    test_type(DTYPE_TILE_BF16, DTYPE_TILE_BF16, false, &kernel, 1);
+    test_type(DTYPE_TILE_F32, DTYPE_TILE_F32, false, &kernel, 1);
+}
+
+/* The product of both scales is rounded to a few bits, which it would not be behind the dot product. */
+static void scales_with_a_subnormal_product_have_the_defined_bits(void **state)
+{
+    (void)state;
+    struct toy_shape shape = shape_of(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4);
+    struct model *model = toy_model_open(&shape);
+    const struct matrix *m = &model->layers[0].down;
+    const int32_t first[] = {0, 1, 1, 1, 1, 1, 1, 1};
+    float *x = calloc(m->cols, sizeof *x), *want = calloc(m->rows, sizeof *want), *got = calloc(m->rows, sizeof *got);
+    const struct {
+        int exponent;
+        float x;
+    } pair[] = {{70, 0x1p-87f}, {2, 0x1p-8f}}; /* the activations' scale is out of its range, the weights' */
+    for (int k = 0; k < 2; k++) {
+        memset((uint8_t *)(uintptr_t)m->scales, pair[k].exponent, tile_scale_bytes(m->type, m->rows, m->cols));
+        for (int i = 0; i < BLOCK; i++)
+            x[i] = (float)(i - 9) * pair[k].x;
+        define(m, 0, x, 1, want);
+        bridge_product(model, BRIDGE_DOWN, BRIDGE_MANY, x, 1, first, got);
+        for (int i = 0; i < m->rows; i++)
+            assert_memory_equal(&want[i], &got[i], sizeof *got);
+    }
+    free(x);
+    free(want);
+    free(got);
+    toy_model_close(model);
 }
 
 int main(void)
@@ -133,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integer_products_have_the_defined_bits),
         cmocka_unit_test(float_products_have_the_defined_bits),
+        cmocka_unit_test(scales_with_a_subnormal_product_have_the_defined_bits),
     };
     return cmocka_run_group_tests_name("cuda.products", tests, NULL, NULL);
 }

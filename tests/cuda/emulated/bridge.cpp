@@ -55,7 +55,8 @@ void bridge_product(const struct model *model, enum bridge_matrix matrix, enum b
         (void)fprintf(stderr, "%s\n", error.text);
         abort();
     }
-    struct product p = {.w = find(b.weights, matrix), .n = n, .slots_of_row = 1, .finish = FINISH_STORE};
+    struct product p = {
+        .w = find(b.weights, matrix), .n = n, .slots_of_row = 1, .finish = FINISH_STORE, .unfolded = b.unfolded};
     size_t out = (size_t)n * p.w.rows * sizeof(float), cols = p.w.cols;
     float *device_x = (float *)device_memory(n * cols * sizeof(float), x);
     struct panel panel = {(int8_t *)device_memory(n * cols, NULL),
