@@ -25,13 +25,13 @@ test: all
 
 # clang-format and clang-tidy (of the files that this processor builds), both without findings.
 lint:
-	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cpp')
 	cmake -S . -B $(BUILD)-lint -G Ninja -DCMAKE_C_COMPILER=clang >/dev/null
 	sed -n 's,.*"file": "\(.*/\(src\|apps\)/.*\)".*,\1,p' $(BUILD)-lint/compile_commands.json | \
 		xargs -n 1 -P $(JOBS) clang-tidy -quiet -p $(BUILD)-lint
 
 format:
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cpp')
 
 # The whole suite under AddressSanitizer and UBSan, and under ThreadSanitizer.
 sanitize:

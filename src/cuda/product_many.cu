@@ -99,13 +99,13 @@ DEVICE void multiply(const struct stage<MXFP4, WIDTH> *s, int block, struct sums
     }
 }
 
-/* Multiplies a stage. */
+/* Multiplies a stage, whose first block is `first` of all blocks. */
 template <bool FOLD, bool MXFP4, int WIDTH>
-DEVICE void multiply_stage(const struct stage<MXFP4, WIDTH> *s, int blocks, struct sums<WIDTH / 16> *sums)
+DEVICE void multiply_stage(const struct stage<MXFP4, WIDTH> *s, int first, int blocks, struct sums<WIDTH / 16> *sums)
 {
 #pragma unroll
     for (int block = 0; block < STAGE_BLOCKS; block++)
-        if (block < blocks)
+        if (first + block < blocks)
             multiply<FOLD>(s, block, sums);
 }
 
@@ -143,9 +143,9 @@ static __global__ void __launch_bounds__(THREADS, 2) many_columns(const struct p
         }
         copy_async_commit();
         if (fold)
-            multiply_stage<MXFP4>(&stages[index % STAGES], blocks - index * STAGE_BLOCKS, &sums);
+            multiply_stage<MXFP4>(&stages[index % STAGES], index * STAGE_BLOCKS, blocks, &sums);
         else
-            multiply_stage<false>(&stages[index % STAGES], blocks - index * STAGE_BLOCKS, &sums);
+            multiply_stage<false>(&stages[index % STAGES], index * STAGE_BLOCKS, blocks, &sums);
         if ((index + 1) * STAGE_BLOCKS % SEGMENT_BLOCKS == 0 || index + 1 == n_stage)
             end_segment(&sums, index * STAGE_BLOCKS < SEGMENT_BLOCKS);
     }
