@@ -10,7 +10,7 @@
 
 /* Linux maps what it keeps in memory in pieces of this size with a single entry, which processors look up far more
  * quickly than 512 of 4 KiB. It keeps a part of a file so if the part was read or written at once; not every file
- * system can (ext4 can from Linux 6.16 on). */
+ * system can (ext4 of Linux 6.18 does). */
 enum { FILE_HUGE_PAGE = 2 << 20 };
 
 /* A whole file mapped read-only, with huge pages where they are to be had. data is NULL for an empty file. path is

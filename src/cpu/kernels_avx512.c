@@ -42,17 +42,6 @@ INLINE void unpack_quants(const uint8_t *block, bool mxfp4, __m512i line[LINES])
     }
 }
 
-/* 2^(e - 128), which is subnormal for e of 0 and 1; or the f16 scales. */
-INLINE __m512 unpack_scales(const uint8_t *scales, bool mxfp4)
-{
-    if (!mxfp4)
-        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scales));
-    __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)scales)), one = _mm512_set1_epi32(1);
-    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
-    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x200000), e);
-    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmple_epi32_mask(e, one), normal, small));
-}
-
 INLINE __m512i broadcast4(const int8_t *q)
 {
     int32_t four;

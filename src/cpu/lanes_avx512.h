@@ -3,6 +3,7 @@
 #define CPU_LANES_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef __m512 lanes;
@@ -133,6 +134,17 @@ static inline int32_t lanes_to_int8(int8_t *q, lanes a, lanes b)
     _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(x));
     _mm_storeu_si128((__m128i *)(q + 16), _mm512_cvtepi32_epi8(y));
     return _mm512_reduce_add_epi32(_mm512_add_epi32(x, y));
+}
+
+/* The scales of a block of 16 rows: 2^(e - 128), which is subnormal for e of 0 and 1; or the f16 scales. */
+static inline lanes unpack_scales(const uint8_t *scales, bool mxfp4)
+{
+    if (!mxfp4)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)scales));
+    __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)scales)), one = _mm512_set1_epi32(1);
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x200000), e);
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmple_epi32_mask(e, one), normal, small));
 }
 
 #endif

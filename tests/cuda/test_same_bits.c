@@ -1,5 +1,4 @@
 /* The kernels of src/cuda, run by the emulated GPU, give the logits of the CPU backend, to the bit. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,36 +14,6 @@ enum { LENGTH = 300 };
 
 static int32_t tokens[LENGTH];
 
-static struct steps_sequence *sequence_open(const struct model *model, int n, int position, int first_page)
-{
-    struct steps_sequence *s = calloc(1, sizeof *s);
-    s->token = tokens;
-    s->n = n;
-    s->position = position;
-    s->logits = calloc((size_t)n * model->config.n_vocab, sizeof *s->logits);
-    steps_pages(s, first_page);
-    return s;
-}
-
-static void sequence_close(struct steps_sequence *s)
-{
-    free(s->logits);
-    free(s);
-}
-
-static void assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b)
-{
-    size_t count = (size_t)a->n * model->config.n_vocab;
-    assert_int_equal(a->done, a->n);
-    assert_int_equal(b->done, b->n);
-    for (size_t i = 0; i < count; i++) {
-        assert_true(isfinite(a->logits[i]));
-        if (memcmp(&a->logits[i], &b->logits[i], sizeof(float)) != 0)
-            fail_msg("row %zu, logit %zu: %a is not %a", i / model->config.n_vocab, i % model->config.n_vocab,
-                     (double)a->logits[i], (double)b->logits[i]);
-    }
-}
-
 static void open_cuda(struct steps *steps, const struct model *model, int max_rows, int pages, int rings)
 {
     struct backend_options options = {
@@ -56,7 +25,7 @@ static void open_cuda(struct steps *steps, const struct model *model, int max_ro
 static struct steps_sequence *run_cpu(const struct model *model, int n)
 {
     struct steps steps;
-    struct steps_sequence *s = sequence_open(model, n, 0, 0);
+    struct steps_sequence *s = steps_sequence_open(model, tokens, n, 0, 0);
     steps_open(&steps, model, NULL, 1, n, 4, 1);
     steps_run(&steps, s, 0, n);
     steps_close(&steps);
@@ -66,7 +35,7 @@ static struct steps_sequence *run_cpu(const struct model *model, int n)
 static void assert_cuda_same(const struct model *model, const struct steps_sequence *want, int chunk, bool backward)
 {
     struct steps steps;
-    struct steps_sequence *s = sequence_open(model, want->n, 0, 0);
+    struct steps_sequence *s = steps_sequence_open(model, tokens, want->n, 0, 0);
     emulated_order(backward);
     open_cuda(&steps, model, chunk, 4, 1);
     bridge_guard(steps.backend);
@@ -74,8 +43,8 @@ static void assert_cuda_same(const struct model *model, const struct steps_seque
     emulated_guard(NULL, 0);
     steps_close(&steps);
     emulated_order(false);
-    assert_same(model, want, s);
-    sequence_close(s);
+    steps_assert_same(model, want, s);
+    steps_sequence_close(s);
 }
 
 static void assert_shape_same(const struct toy_shape *shape, int n)
@@ -86,7 +55,7 @@ static void assert_shape_same(const struct toy_shape *shape, int n)
     for (size_t i = 0; i < sizeof chunk / sizeof *chunk; i++)
         assert_cuda_same(model, want, chunk[i], i % 2);
     assert_cuda_same(model, want, n, false);
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 
@@ -98,7 +67,7 @@ static void mxfp4_experts_and_q8_dense_give_the_cpus_logits(void **state)
     struct steps_sequence *want = run_cpu(model, LENGTH);
     for (const int *chunk = (const int[]){8, 150, LENGTH, 0}; *chunk; chunk++)
         assert_cuda_same(model, want, *chunk, *chunk == LENGTH);
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 
@@ -112,7 +81,7 @@ static void the_order_of_threads_does_not_matter(void **state)
     for (const int *chunk = (const int[]){1, 3, 40, 0}; *chunk; chunk++)
         for (int backward = 0; backward < 2; backward++)
             assert_cuda_same(model, want, *chunk, backward);
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 
@@ -182,7 +151,7 @@ static void batch_mates_do_not_change_a_bit(void **state)
     struct steps_sequence *alone[N], *mates[N];
     for (int i = 0; i < N; i++) {
         alone[i] = run_cpu(model, length[i]);
-        mates[i] = sequence_open(model, length[i], 0, 4 * i);
+        mates[i] = steps_sequence_open(model, tokens, length[i], 0, 4 * i);
     }
     for (int order = 0; order < 3; order++) {
         struct steps steps;
@@ -203,11 +172,11 @@ static void batch_mates_do_not_change_a_bit(void **state)
         }
         steps_close(&steps);
         for (int i = 0; i < N; i++)
-            assert_same(model, alone[i], mates[i]);
+            steps_assert_same(model, alone[i], mates[i]);
     }
     for (int i = 0; i < N; i++) {
-        sequence_close(alone[i]);
-        sequence_close(mates[i]);
+        steps_sequence_close(alone[i]);
+        steps_sequence_close(mates[i]);
     }
     toy_model_close(model);
 }
@@ -216,7 +185,8 @@ static void batch_mates_do_not_change_a_bit(void **state)
 static void continue_elsewhere(const struct model *model, const struct steps_sequence *want, int cut, bool from_cuda)
 {
     struct steps from, to;
-    struct steps_sequence *first = sequence_open(model, want->n, 0, 0), *second = sequence_open(model, want->n, 0, 4);
+    struct steps_sequence *first = steps_sequence_open(model, tokens, want->n, 0, 0),
+                          *second = steps_sequence_open(model, tokens, want->n, 0, 4);
     void *snapshot = malloc(cpu_backend.snapshot_bytes(&model->config));
     int ring = 0, take = cut, late = 7;
     if (from_cuda)
@@ -237,12 +207,12 @@ static void continue_elsewhere(const struct model *model, const struct steps_seq
     steps_pages(second, 4);
     to.table->load_ring(to.backend, 1, cut, snapshot);
     steps_run(&to, second, 1, 29);
-    assert_same(model, want, second);
+    steps_assert_same(model, want, second);
     free(snapshot);
     steps_close(&from);
     steps_close(&to);
-    sequence_close(first);
-    sequence_close(second);
+    steps_sequence_close(first);
+    steps_sequence_close(second);
 }
 
 static void snapshots_of_either_backend_continue_with_the_same_bits(void **state)
@@ -256,7 +226,7 @@ static void snapshots_of_either_backend_continue_with_the_same_bits(void **state
         continue_elsewhere(model, want, *cut, true);
         continue_elsewhere(model, want, *cut, false);
     }
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 

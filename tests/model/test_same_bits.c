@@ -1,5 +1,4 @@
 /* The same prompt gives the same logits, to the bit, whatever else happens. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,42 +14,12 @@ enum { LENGTH = 300, FAR_LENGTH = 24 };
 
 static int32_t tokens[LENGTH];
 
-static struct steps_sequence *sequence_open(const struct model *model, int n, int position, int first_page)
-{
-    struct steps_sequence *s = calloc(1, sizeof *s);
-    s->token = tokens;
-    s->n = n;
-    s->position = position;
-    s->logits = calloc((size_t)n * model->config.n_vocab, sizeof *s->logits);
-    steps_pages(s, first_page);
-    return s;
-}
-
-static void sequence_close(struct steps_sequence *s)
-{
-    free(s->logits);
-    free(s);
-}
-
-static void assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b)
-{
-    size_t count = (size_t)a->n * model->config.n_vocab;
-    assert_int_equal(a->done, a->n);
-    assert_int_equal(b->done, b->n);
-    for (size_t i = 0; i < count; i++) {
-        assert_true(isfinite(a->logits[i]));
-        if (memcmp(&a->logits[i], &b->logits[i], sizeof(float)) != 0)
-            fail_msg("row %zu, logit %zu: %a is not %a", i / model->config.n_vocab, i % model->config.n_vocab,
-                     (double)a->logits[i], (double)b->logits[i]);
-    }
-}
-
 /* Runs the first n tokens from `position` on and returns the logits. `prepare` may fill the cache before. */
 static struct steps_sequence *run(const struct model *model, const char *isa, int threads, int chunk, int n,
                                   int position, void (*prepare)(struct steps *, struct steps_sequence *))
 {
     struct steps steps;
-    struct steps_sequence *s = sequence_open(model, n, position, 0);
+    struct steps_sequence *s = steps_sequence_open(model, tokens, n, position, 0);
     steps_open(&steps, model, isa, threads, chunk, 4, 1);
     if (prepare)
         prepare(&steps, s);
@@ -63,8 +32,8 @@ static void assert_run_same(const struct model *model, const struct steps_sequen
                             int chunk, void (*prepare)(struct steps *, struct steps_sequence *))
 {
     struct steps_sequence *got = run(model, isa, threads, chunk, want->n, want->position, prepare);
-    assert_same(model, want, got);
-    sequence_close(got);
+    steps_assert_same(model, want, got);
+    steps_sequence_close(got);
 }
 
 static struct model *open_default(int *n)
@@ -82,7 +51,7 @@ static void threads_do_not_change_a_bit(void **state)
     struct steps_sequence *want = run(model, NULL, 1, 64, n, 0, NULL);
     for (const int *t = (const int[]){2, 3, 5, 8, 0}; *t; t++)
         assert_run_same(model, want, NULL, *t, 64, NULL);
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 
@@ -94,7 +63,7 @@ static void prefill_chunks_do_not_change_a_bit(void **state)
     struct steps_sequence *want = run(model, NULL, 2, n, n, 0, NULL);
     for (const int *chunk = (const int[]){1, 7, 16, 17, 64, 128, 0}; *chunk; chunk++)
         assert_run_same(model, want, NULL, 2, *chunk, NULL);
-    sequence_close(want);
+    steps_sequence_close(want);
     toy_model_close(model);
 }
 
@@ -117,7 +86,7 @@ static void every_instruction_set_returns_the_bits_of_the_scalar_code(void **sta
         struct steps_sequence *want = run(model, "scalar", 2, 40, n, 0, NULL);
         for (int k = 0; kernels_at(k); k++)
             assert_run_same(model, want, kernels_at(k)->name, 2, 37, NULL);
-        sequence_close(want);
+        steps_sequence_close(want);
         toy_model_close(model);
     }
 }
@@ -132,7 +101,7 @@ static void batch_mates_do_not_change_a_bit(void **state)
     struct steps_sequence *alone[N], *mates[N];
     for (int i = 0; i < N; i++) {
         alone[i] = run(model, NULL, 1, 16, length[i], 0, NULL);
-        mates[i] = sequence_open(model, length[i], 0, 4 * i);
+        mates[i] = steps_sequence_open(model, tokens, length[i], 0, 4 * i);
     }
     for (int order = 0; order < 3; order++) {
         struct steps steps;
@@ -153,11 +122,11 @@ static void batch_mates_do_not_change_a_bit(void **state)
         }
         steps_close(&steps);
         for (int i = 0; i < N; i++)
-            assert_same(model, alone[i], mates[i]);
+            steps_assert_same(model, alone[i], mates[i]);
     }
     for (int i = 0; i < N; i++) {
-        sequence_close(alone[i]);
-        sequence_close(mates[i]);
+        steps_sequence_close(alone[i]);
+        steps_sequence_close(mates[i]);
     }
     toy_model_close(model);
 }
@@ -191,7 +160,7 @@ static void far_positions_give_the_same_bits_too(void **state)
             for (const int *chunk = (const int[]){1, 5, FAR_LENGTH, 0}; *chunk; chunk++)
                 assert_run_same(model, want, kernels_at(k)->name, 1 + *chunk % 3, *chunk, fill_cache);
         assert_run_same(model, want, "scalar", 3, 7, fill_cache);
-        sequence_close(want);
+        steps_sequence_close(want);
     }
     toy_model_close(model);
 }
@@ -204,7 +173,8 @@ static void copied_pages_and_restored_rings_continue_with_the_same_bits(void **s
     for (const int *cut = (const int[]){1, 13, 19, 20, 21, 64, 256, 280, 0}; *cut; cut++) {
         struct steps steps;
         struct steps_sequence *want = run(model, NULL, 1, 64, LENGTH, 0, NULL);
-        struct steps_sequence *first = sequence_open(model, LENGTH, 0, 0), *second = sequence_open(model, LENGTH, 0, 4);
+        struct steps_sequence *first = steps_sequence_open(model, tokens, LENGTH, 0, 0),
+                              *second = steps_sequence_open(model, tokens, LENGTH, 0, 4);
         steps_open(&steps, model, NULL, 2, 64, 8, 2);
         void *snapshot = malloc(cpu_backend.snapshot_bytes(&model->config));
         while (first->done < *cut) {
@@ -223,13 +193,13 @@ static void copied_pages_and_restored_rings_continue_with_the_same_bits(void **s
         memcpy(second->logits, first->logits, (size_t)*cut * model->config.n_vocab * sizeof(float));
         second->done = *cut;
         steps_run(&steps, second, 1, 29);
-        assert_same(model, want, first);
-        assert_same(model, want, second);
+        steps_assert_same(model, want, first);
+        steps_assert_same(model, want, second);
         free(snapshot);
         steps_close(&steps);
-        sequence_close(want);
-        sequence_close(first);
-        sequence_close(second);
+        steps_sequence_close(want);
+        steps_sequence_close(first);
+        steps_sequence_close(second);
     }
     toy_model_close(model);
 }
@@ -241,9 +211,9 @@ static void what_a_sequence_cannot_see_does_not_matter(void **state)
     struct model *model = toy_model_open(&shape);
     struct steps_sequence *clean = run(model, NULL, 1, 32, 64, 0, NULL);
     struct steps_sequence *stale = run(model, NULL, 1, 32, 64, 0, fill_cache);
-    assert_same(model, clean, stale);
-    sequence_close(clean);
-    sequence_close(stale);
+    steps_assert_same(model, clean, stale);
+    steps_sequence_close(clean);
+    steps_sequence_close(stale);
     toy_model_close(model);
 }
 
@@ -272,7 +242,7 @@ static void the_logits_have_the_bits_of_every_other_machine(void **state)
     uint64_t found = digest(s->logits, (size_t)N * shape.n_vocab);
     if (found != 0x3701BEF4502EE86Eu)
         fail_msg("the digest is %016llx", (unsigned long long)found);
-    sequence_close(s);
+    steps_sequence_close(s);
     toy_model_close(model);
 }
 

@@ -1,5 +1,6 @@
 #include "support/steps.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,37 @@ void steps_pages(struct steps_sequence *sequence, int first)
 {
     for (int i = 0; i < STEPS_PAGES; i++)
         sequence->page[i] = first + i;
+}
+
+struct steps_sequence *steps_sequence_open(const struct model *model, const int32_t *token, int n, int position,
+                                           int first_page)
+{
+    struct steps_sequence *s = calloc(1, sizeof *s);
+    s->token = token;
+    s->n = n;
+    s->position = position;
+    s->logits = calloc((size_t)n * model->config.n_vocab, sizeof *s->logits);
+    steps_pages(s, first_page);
+    return s;
+}
+
+void steps_sequence_close(struct steps_sequence *s)
+{
+    free(s->logits);
+    free(s);
+}
+
+void steps_assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b)
+{
+    size_t count = (size_t)a->n * model->config.n_vocab;
+    assert_int_equal(a->done, a->n);
+    assert_int_equal(b->done, b->n);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(isfinite(a->logits[i]));
+        if (memcmp(&a->logits[i], &b->logits[i], sizeof(float)) != 0)
+            fail_msg("row %zu, logit %zu: %a is not %a", i / model->config.n_vocab, i % model->config.n_vocab,
+                     (double)a->logits[i], (double)b->logits[i]);
+    }
 }
 
 void steps_step(struct steps *steps, struct steps_sequence *const *sequence, const int *ring_of, const int *take, int n)

@@ -40,4 +40,11 @@ void steps_step(struct steps *steps, struct steps_sequence *const *sequence, con
 /* Runs one sequence to its end, `chunk` tokens a step. */
 void steps_run(struct steps *steps, struct steps_sequence *sequence, int ring, int chunk);
 
+/* A sequence of the first n of `token`, with room for its logits; its pages are numbered from first_page on. */
+struct steps_sequence *steps_sequence_open(const struct model *model, const int32_t *token, int n, int position,
+                                           int first_page);
+void steps_sequence_close(struct steps_sequence *sequence);
+/* Both are done and have the same finite logits, to the bit. */
+void steps_assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b);
+
 #endif
