@@ -57,7 +57,7 @@ INLINE void unpack_block(const uint8_t *block, const uint8_t *scales, bool mxfp4
     *scale = _mm256_castsi256_ps(_mm256_blendv_epi8(small, normal, _mm256_cmpgt_epi32(e, one)));
 }
 
-INLINE void fetch_ahead(const uint8_t *block, bool mxfp4)
+INLINE void fetch_later_block(const uint8_t *block, bool mxfp4)
 {
     UNROLL for (size_t i = 0; i < quant_bytes(mxfp4); i += 64)
         _mm_prefetch((const char *)block + AHEAD + i, _MM_HINT_T0);
@@ -79,7 +79,7 @@ INLINE void direct(const uint8_t *quants, const uint8_t *scales, bool mxfp4, con
         __m256 segment[HALVES] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
         for (int b = begin; b < end; b++) {
             const uint8_t *block = quants + b * quant_bytes(mxfp4);
-            fetch_ahead(block, mxfp4);
+            fetch_later_block(block, mxfp4);
             UNROLL for (int h = 0; h < HALVES; h++)
             {
                 __m256i line[1][LINES], dot[1][HALVES];
@@ -123,7 +123,7 @@ INLINE void group(const uint8_t *quants, const uint8_t *scales, bool mxfp4, cons
         int end = blocks - begin < SEGMENT_BLOCKS ? blocks : begin + SEGMENT_BLOCKS, t = 0;
         for (int b = begin; b < end; b++) {
             const uint8_t *block = quants + b * quant_bytes(mxfp4);
-            fetch_ahead(block, mxfp4);
+            fetch_later_block(block, mxfp4);
             UNROLL for (int h = 0; h < HALVES; h++) unpack_block(block, scales + b * scale_bytes(mxfp4), mxfp4, h,
                                                                  w.line[b - begin][h], &w.scale[b - begin][h]);
         }
