@@ -18,16 +18,8 @@ static const char summary[] = "<|channel|>analysis<|message|>Short.<|end|><|star
 
 static struct wire_run ask(bool compact, const char *body, const char *script, struct store *store, const char *key)
 {
-    static const char *said[1];
-    said[0] = script;
-    struct wire_run run = {.wire = API_RESPONSES,
-                           .compact = compact,
-                           .body = body,
-                           .script = said,
-                           .n_script = 1,
-                           .key = key,
-                           .store = store,
-                           .settings = wire_settings()};
+    struct wire_run run = wire_response(store, key, body, script);
+    run.compact = compact;
     wire_open(&run);
     return run;
 }
@@ -35,17 +27,6 @@ static struct wire_run ask(bool compact, const char *body, const char *script, s
 static struct wire_run compacted(const char *body)
 {
     return ask(true, body, summary, NULL, "k");
-}
-
-static bool holds(const struct buffer *buffer, const char *text)
-{
-    return buffer->size && strstr((char *)buffer->data, text);
-}
-
-static void has(const struct buffer *buffer, const char *text)
-{
-    if (!holds(buffer, text))
-        fail_msg("no '%s' in:\n%s", text, buffer->size ? (char *)buffer->data : "");
 }
 
 /* {"model":"m","input":[ the output of a compaction, more ]}; the caller frees it. */
@@ -70,17 +51,20 @@ static void a_compaction_keeps_the_users_words_and_seals_a_summary(void **state)
     (void)state;
     struct wire_run run = compacted("{\"model\":\"m\",\"instructions\":\"Be kind.\",\"input\":[" PAST "]}");
     assert_int_equal(run.http, 200);
-    has(&run.prompt, "Be kind.");
-    has(&run.prompt, "Reasoning: low");
-    has(&run.prompt, "Tell support.<|end|><|start|>user<|message|>Write a summary");
-    has(&run.object, "{\"id\":\"resp_k\",\"object\":\"response.compaction\",\"created_at\":");
-    has(&run.object,
-        "\"type\":\"message\",\"status\":\"completed\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\","
-        "\"text\":\"Launch on Tuesday.\"}]}");
-    has(&run.object, "[{\"type\":\"input_text\",\"text\":\"Tell \"},{\"type\":\"input_text\",\"text\":\"support.\"}]}");
-    has(&run.object, "{\"id\":\"cmp_k\",\"type\":\"compaction\",\"encrypted_content\":\"gossamer1:");
-    has(&run.object, "\"output_tokens_details\":{\"reasoning_tokens\":");
-    assert_false(holds(&run.object, "Noted.") || holds(&run.object, "told") || holds(&run.object, "Write a summary"));
+    wire_has(&run.prompt, "Be kind.");
+    wire_has(&run.prompt, "Reasoning: low");
+    wire_has(&run.prompt, "Tell support.<|end|><|start|>user<|message|>Write a summary");
+    wire_has(&run.object, "{\"id\":\"resp_k\",\"object\":\"response.compaction\",\"created_at\":");
+    wire_has(&run.object,
+             "\"type\":\"message\",\"status\":\"completed\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\","
+             "\"text\":\"Launch on Tuesday.\"}]}");
+    wire_has(&run.object,
+             "[{\"type\":\"input_text\",\"text\":\"Tell \"},{\"type\":\"input_text\",\"text\":\"support.\"}]}");
+    wire_has(&run.object, "{\"id\":\"cmp_k\",\"type\":\"compaction\",\"encrypted_content\":\"gossamer1:");
+    wire_has(&run.object, "\"output_tokens_details\":{\"reasoning_tokens\":");
+    wire_lacks(&run.object, "Noted.");
+    wire_lacks(&run.object, "told");
+    wire_lacks(&run.object, "Write a summary");
     wire_close(&run);
 }
 
@@ -91,14 +75,15 @@ static void a_compaction_comes_back_as_its_summary(void **state)
     char *body = sent_back(&run, "{\"role\":\"user\",\"content\":\"Go on.\"}");
     struct wire_run next = ask(false, body, summary, NULL, "k2");
     assert_int_equal(next.http, 200);
-    has(&next.prompt, "<|start|>user<|message|>Launch on Tuesday.<|end|><|start|>user<|message|>Tell support.<|end|>"
-                      "<|start|>user<|message|>[A summary of the conversation so far, in place of its messages:]\n\n"
-                      "They \"launch\" on Tuesday.<|end|><|start|>user<|message|>Go on.<|end|>");
-    has(&next.input_items, "\"type\":\"compaction\"");
+    wire_has(&next.prompt,
+             "<|start|>user<|message|>Launch on Tuesday.<|end|><|start|>user<|message|>Tell support.<|end|>"
+             "<|start|>user<|message|>[A summary of the conversation so far, in place of its messages:]\n\n"
+             "They \"launch\" on Tuesday.<|end|><|start|>user<|message|>Go on.<|end|>");
+    wire_has(&next.input_items, "\"type\":\"compaction\"");
     struct wire_run again = ask(true, body, summary, NULL, "k3");
     assert_int_equal(again.http, 200);
-    assert_false(holds(&again.object, "A summary of the conversation")); /* it went into the new one */
-    has(&again.object, "Go on.");
+    wire_lacks(&again.object, "A summary of the conversation"); /* it went into the new one */
+    wire_has(&again.object, "Go on.");
     free(body);
     wire_close(&run);
     wire_close(&next);
@@ -114,11 +99,11 @@ static void a_stored_conversation_is_compacted_by_its_id(void **state)
     struct wire_run run = ask(true, "{\"model\":\"m\",\"previous_response_id\":\"resp_a1\"}", summary, store, "a2");
     assert_int_equal(run.http, 200);
     assert_false(run.stored);
-    has(&run.object, "\"text\":\"Launch on Tuesday.\"");
+    wire_has(&run.object, "\"text\":\"Launch on Tuesday.\"");
     struct wire_run missing =
         ask(true, "{\"model\":\"m\",\"previous_response_id\":\"resp_none\"}", summary, store, "a3");
     assert_int_equal(missing.http, 400);
-    has(&missing.object, "previous_response_not_found");
+    wire_has(&missing.object, "previous_response_not_found");
     wire_close(&first);
     wire_close(&run);
     wire_close(&missing);
@@ -140,9 +125,9 @@ static void only_the_latest_of_much_is_kept_to_the_letter(void **state)
     (void)sprintf(at, "]}");
     struct wire_run run = compacted(body);
     assert_int_equal(run.http, 200);
-    assert_false(holds(&run.object, "number 3"));
-    has(&run.object, "\"text\":\"number 4"); /* ten times EACH is less than 32 KiB */
-    has(&run.object, "\"text\":\"number 13");
+    wire_lacks(&run.object, "number 3");
+    wire_has(&run.object, "\"text\":\"number 4"); /* ten times EACH is less than 32 KiB */
+    wire_has(&run.object, "\"text\":\"number 13");
     free(body);
     wire_close(&run);
 }
@@ -151,7 +136,7 @@ static void refused(const char *body, const char *text)
 {
     struct wire_run run = compacted(body);
     assert_int_equal(run.http, 400);
-    has(&run.object, text);
+    wire_has(&run.object, text);
     wire_close(&run);
 }
 
@@ -172,7 +157,7 @@ static void a_summary_that_breaks_off_is_an_error(void **state)
     struct wire_run run =
         ask(true, "{\"model\":\"m\",\"input\":\"x\"}", "<|channel|>analysis<|message|>Thinking.<|return|>", NULL, "k");
     assert_int_equal(run.http, 500);
-    has(&run.object, "\"message\":\"the model wrote no complete summary\"");
+    wire_has(&run.object, "\"message\":\"the model wrote no complete summary\"");
     wire_close(&run);
 }
 

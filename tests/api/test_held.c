@@ -21,15 +21,7 @@ struct socket {
 
 static struct wire_run say(struct socket *socket, const char *key, const char *body, const char *script)
 {
-    static const char *said[1];
-    said[0] = script;
-    struct wire_run run = {.wire = API_RESPONSES,
-                           .body = body,
-                           .script = said,
-                           .n_script = 1,
-                           .key = key,
-                           .store = socket->store,
-                           .settings = wire_settings()};
+    struct wire_run run = wire_response(socket->store, key, body, script);
     run.settings.held = &socket->held;
     wire_open(&run);
     return run;

@@ -83,16 +83,9 @@ static void A2_items_are_accepted_as_clients_replay_them(void **state)
     wire_close(&run);
 }
 
-/* The response that others go on from: resp_a1. */
-static struct wire_run stored(const struct wire_store *kept, const char *body, const char **script)
+static struct wire_run stored(const struct wire_store *kept, const char *key, const char *body, const char *script)
 {
-    struct wire_run run = {.wire = API_RESPONSES,
-                           .body = body,
-                           .script = script,
-                           .n_script = 1,
-                           .key = "a1",
-                           .store = kept->store,
-                           .settings = wire_settings()};
+    struct wire_run run = wire_response(kept->store, key, body, script);
     wire_open(&run);
     return run;
 }
@@ -101,15 +94,13 @@ static void A3_previous_response_id_keeps_calls_and_outputs(void **state)
 {
     (void)state;
     struct wire_store kept = wire_store_open();
-    const char *script = call_script;
     struct wire_run first =
-        stored(&kept, "{\"input\":\"Weather?\",\"instructions\":\"Old.\",\"tools\":[" TOOL "]}", &script);
-    script = answer_script;
-    struct wire_run second = first, third;
-    second.key = "a2";
-    second.body = "{\"previous_response_id\":\"resp_a1\",\"instructions\":\"New.\",\"tools\":[" TOOL "],\"input\":"
-                  "[{\"type\":\"function_call_output\",\"call_id\":\"call_a1_1\",\"output\":\"sun\"}]}";
-    wire_open(&second);
+        stored(&kept, "a1", "{\"input\":\"Weather?\",\"instructions\":\"Old.\",\"tools\":[" TOOL "]}", call_script);
+    struct wire_run second =
+        stored(&kept, "a2",
+               "{\"previous_response_id\":\"resp_a1\",\"instructions\":\"New.\",\"tools\":[" TOOL "],\"input\":"
+               "[{\"type\":\"function_call_output\",\"call_id\":\"call_a1_1\",\"output\":\"sun\"}]}",
+               answer_script);
     wire_succeeded(&second);
     wire_lacks(&second.prompt, "Old.");
     wire_has(&second.prompt, "# Instructions\n\nNew.");
@@ -118,16 +109,13 @@ static void A3_previous_response_id_keeps_calls_and_outputs(void **state)
              "<|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\":  "
              "\"Paris\", \"b\": 1, \"a\": 2}<|call|><|start|>functions.get_weather to=assistant<|channel|>commentary"
              "<|message|>sun<|end|><|start|>assistant");
-    third = second;
-    third.key = "a3";
-    third.body = "{\"previous_response_id\":\"resp_a2\",\"input\":\"And then?\"}";
-    wire_open(&third);
+    struct wire_run third =
+        stored(&kept, "a3", "{\"previous_response_id\":\"resp_a2\",\"input\":\"And then?\"}", answer_script);
     wire_has(&third.prompt, "<|message|>sun<|end|><|start|>assistant<|channel|>final<|message|>It is sunny.<|end|>"
                             "<|start|>user<|message|>And then?<|end|>");
     wire_lacks(&third.prompt, "I need the weather."); /* its turn is over */
-    struct wire_run missing = third;
-    missing.body = "{\"previous_response_id\":\"resp_none\",\"input\":\"x\"}";
-    wire_open(&missing);
+    struct wire_run missing =
+        stored(&kept, "a4", "{\"previous_response_id\":\"resp_none\",\"input\":\"x\"}", answer_script);
     assert_int_equal(missing.http, 400);
     wire_has(&missing.object, "\"param\":\"previous_response_id\",\"code\":\"previous_response_not_found\"");
     wire_close(&first);
@@ -141,15 +129,12 @@ static void A3_an_item_of_a_stored_response_is_found_by_its_id(void **state)
 {
     (void)state;
     struct wire_store kept = wire_store_open();
-    const char *script = call_script;
-    struct wire_run first = stored(&kept, "{\"input\":\"Weather?\",\"tools\":[" TOOL "]}", &script);
-    script = answer_script;
-    struct wire_run second = first;
-    second.key = "a2";
-    second.body = "{\"tools\":[" TOOL "],\"input\":[{\"role\":\"user\",\"content\":\"Weather?\"},"
-                  "{\"type\":\"item_reference\",\"id\":\"rs_a1_0\"},{\"type\":\"item_reference\",\"id\":\"fc_a1_1\"},"
-                  "{\"type\":\"function_call_output\",\"call_id\":\"call_a1_1\",\"output\":\"sun\"}]}";
-    wire_open(&second);
+    struct wire_run first = stored(&kept, "a1", "{\"input\":\"Weather?\",\"tools\":[" TOOL "]}", call_script);
+    const char *body =
+        "{\"tools\":[" TOOL "],\"input\":[{\"role\":\"user\",\"content\":\"Weather?\"},"
+        "{\"type\":\"item_reference\",\"id\":\"rs_a1_0\"},{\"type\":\"item_reference\",\"id\":\"fc_a1_1\"},"
+        "{\"type\":\"function_call_output\",\"call_id\":\"call_a1_1\",\"output\":\"sun\"}]}";
+    struct wire_run second = stored(&kept, "a2", body, answer_script);
     wire_succeeded(&second);
     wire_has(&second.prompt,
              "Weather?<|end|><|start|>assistant<|channel|>analysis<|message|>I need the weather.<|end|>"
@@ -164,11 +149,9 @@ static void A4_every_stream_ends_with_exactly_one_terminal_event(void **state)
     (void)state;
     const char *const bodies[] = {"{\"input\":\"x\"}", "{\"input\":\"x\",\"max_output_tokens\":3}"};
     for (int i = 0; i < 4; i++) {
-        const char *script = i == 3 ? "<|channel|>analysis" : answer_script;
         struct wire_run run = {.wire = API_RESPONSES,
                                .body = bodies[i == 1],
-                               .script = &script,
-                               .n_script = 1,
+                               .script = {i == 3 ? "<|channel|>analysis" : answer_script},
                                .settings = wire_settings(),
                                .cancel_after = i == 2 ? 3 : 0,
                                .fail_after = i == 3 ? 1 : 0};

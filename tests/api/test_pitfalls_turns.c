@@ -91,12 +91,11 @@ static void R4_a_resent_conversation_continues_the_sampled_ids(void **state)
     (void)state;
     struct recall *recall;
     assert_int_equal(recall_open(&recall, 1 << 20, NULL), GOSS_OK);
-    const char *script = "<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant to=functions.get_weather"
-                         "<|channel|>analysis json<|message|>{\"city\":\"Paris\"}<|call|>";
     struct wire_run run = {.wire = API_CHAT,
                            .body = "{\"messages\":[{\"role\":\"user\",\"content\":\"w\"}],\"tools\":[" CHAT_TOOL "]}",
-                           .script = &script,
-                           .n_script = 1,
+                           .script = {"<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant "
+                                      "to=functions.get_weather<|channel|>analysis json<|message|>{\"city\":"
+                                      "\"Paris\"}<|call|>"},
                            .recall = recall,
                            .settings = wire_settings()};
     wire_open(&run);

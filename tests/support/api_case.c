@@ -7,8 +7,6 @@
 #include "support/harmony.h"
 #include "support/wire.h"
 
-enum { MOST_SCRIPTS = 16 };
-
 static enum api_wire wire_of(const struct json_node *node)
 {
     static const char *const names[] = {"responses", "chat", "completions", "messages"};
@@ -59,20 +57,18 @@ void api_case_answer(const char *text, size_t size, struct buffer *out)
         fail_msg("%s", error.text);
     const struct json_node *body = json_tree_get(root, "body"), *list = json_tree_get(root, "script");
     const struct json_node *key = json_tree_get(root, "key");
-    const char *script[MOST_SCRIPTS] = {""};
-    size_t n = 0;
-    for (const struct json_node *node = list ? list->child : NULL; node && n < MOST_SCRIPTS; node = node->next)
-        script[n++] = node->text;
     bool plain = body->kind == JSON_TREE_STRING;
     char *copied = copy(plain ? body->text : body->source, plain ? body->size : body->source_size);
     struct wire_run run = {.wire = wire_of(json_tree_get(root, "wire")),
                            .body = copied,
-                           .script = script,
-                           .n_script = n ? n : 1,
+                           .script = {""},
                            .key = key ? key->text : NULL,
                            .settings = wire_settings(),
                            .cancel_after = number_of(json_tree_get(root, "cancel_after")),
                            .fail_after = number_of(json_tree_get(root, "fail_after"))};
+    size_t n = 0;
+    for (const struct json_node *node = list ? list->child : NULL; node && n < WIRE_SCRIPTS; node = node->next)
+        run.script[n++] = node->text;
     run.settings.open_responses = json_tree_is(json_tree_get(root, "open_responses"), JSON_TREE_TRUE);
     wire_open(&run);
     write_run(&run, out);

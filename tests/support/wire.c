@@ -71,8 +71,10 @@ static void open_stage(struct stage *stage, struct wire_run *run, struct api_req
     stage->fake.model.config.n_vocab = tokenizer_size(support_harmony.tokenizer);
     stage->fake.model.config.n_stop = 1;
     stage->fake.model.config.stop[0] = support_harmony.ret;
-    size_t at = (size_t)choice < run->n_script ? (size_t)choice : run->n_script - 1;
-    support_encode(run->script[at], &stage->script);
+    int last = 0;
+    while (last < choice && last + 1 < WIRE_SCRIPTS && run->script[last + 1])
+        last++;
+    support_encode(run->script[last], &stage->script);
     struct engine_options options = {.context = 4096, .max_sequences = 1};
     assert_int_equal(engine_open(&stage->engine, &stage->fake.model, &fake_backend, &options, NULL), GOSS_OK);
     stage->conversation = choice ? &stage->copy : &request->conversation;
@@ -227,11 +229,19 @@ void wire_data(const struct buffer *stream, struct buffer *lines)
 
 struct wire_run wire_answered(enum api_wire wire, const char *body, const char *script)
 {
-    static const char *said[1];
-    said[0] = script;
-    struct wire_run run = {.wire = wire, .body = body, .script = said, .n_script = 1, .settings = wire_settings()};
+    struct wire_run run = {.wire = wire, .body = body, .script = {script}, .settings = wire_settings()};
     wire_open(&run);
     return run;
+}
+
+struct wire_run wire_response(struct store *store, const char *key, const char *body, const char *script)
+{
+    return (struct wire_run){.wire = API_RESPONSES,
+                             .body = body,
+                             .script = {script},
+                             .key = key,
+                             .store = store,
+                             .settings = wire_settings()};
 }
 
 const char *wire_text(const struct buffer *buffer)

@@ -7,20 +7,21 @@
 #include "api/recall.h"
 #include "store/store.h"
 
+enum { WIRE_SCRIPTS = 16 };
+
 struct wire_run {
     /* in */
     enum api_wire wire;
     bool compact; /* API_RESPONSES: a compaction */
     const char *body;
-    const char *const *script; /* [n_script] what the model says for each choice, control tokens by their literals; a
-                                  choice beyond the last says the last */
-    size_t n_script;
-    const char *key;              /* of the answer; NULL: "abcdefghijklmnopqrstuvwx" */
-    struct store *store;          /* NULL: none */
-    struct recall *recall;        /* NULL: none; the answer is kept in it */
-    struct api_settings settings; /* as wire_settings() */
-    int cancel_after;             /* events after which the turn is cancelled; 0: never */
-    int fail_after;               /* events after which the engine is said to have failed; 0: never */
+    const char *script[WIRE_SCRIPTS]; /* what the model says for each choice, control tokens by their literals; a choice
+                                         beyond the last of them says the last */
+    const char *key;                  /* of the answer; NULL: "abcdefghijklmnopqrstuvwx" */
+    struct store *store;              /* NULL: none */
+    struct recall *recall;            /* NULL: none; the answer is kept in it */
+    struct api_settings settings;     /* as wire_settings() */
+    int cancel_after;                 /* events after which the turn is cancelled; 0: never */
+    int fail_after;                   /* events after which the engine is said to have failed; 0: never */
 
     /* out; a refused request leaves the error body in object and its status in http, else http is 200 */
     int http;
@@ -37,6 +38,8 @@ void wire_close(struct wire_run *run);
 
 /* The same of one choice that says `script`. */
 struct wire_run wire_answered(enum api_wire wire, const char *body, const char *script);
+/* To be run: a request of Responses to a server with `store` or NULL, whose answer says `script` and is resp_KEY. */
+struct wire_run wire_response(struct store *store, const char *key, const char *body, const char *script);
 
 /* Of a run's buffers, as text. The first three fail the test. */
 void wire_has(const struct buffer *buffer, const char *text);
