@@ -150,33 +150,14 @@ static void cpu_close(struct backend *b)
     free(b);
 }
 
-static goss_status check_options(const struct backend_options *o, goss_error *error)
-{
-    const struct {
-        const char *name;
-        int value, least;
-    } fields[] = {
-        {"threads", o->threads, 0}, {"max_rows", o->max_rows, 1}, {"max_outputs", o->max_outputs, 1},
-        {"pages", o->pages, 0},     {"rings", o->rings, 0},       {"max_sequences", o->max_sequences, 1},
-    };
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i].value < fields[i].least)
-            return error_set(error, GOSS_E_ARGUMENT, "%s: %d is less than %d", fields[i].name, fields[i].value,
-                             fields[i].least);
-    return GOSS_OK;
-}
-
 static goss_status cpu_open(struct backend **out, const struct model *model, const struct backend_options *options,
                             goss_error *error)
 {
     *out = NULL;
-    goss_status status = check_options(options, error);
+    goss_status status = backend_check(&model->config, options, error);
     if (status)
         return status;
     const struct model_config *c = &model->config;
-    if (c->n_active > MODEL_MAX_ACTIVE)
-        return error_set(error, GOSS_E_UNSUPPORTED, "model: %d experts per token are more than %d", c->n_active,
-                         MODEL_MAX_ACTIVE);
     struct backend *b = calloc(1, sizeof *b);
     if (!b)
         return error_memory(error, sizeof *b, "the CPU backend");

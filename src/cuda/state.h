@@ -122,7 +122,7 @@ struct shape {
 enum step { STEP_DIRECT, STEP_CAPTURE, STEP_REPLAY };
 
 struct attention; /* what attention keeps for itself: attention.h */
-struct graphs;    /* captured steps: backend.cu */
+struct graphs;    /* captured steps: step.cu */
 
 struct backend {
     const struct model *model;
@@ -153,7 +153,18 @@ struct backend {
     cudaError_t failed;    /* the first error of a step */
 };
 
-/* By attend: memory (attend_place is called twice, see struct layout), keys and values, and its stages. */
+/* The activations, and whether they fit beside all else that opening asks for. */
+uint64_t activations_bytes(struct backend *backend);
+goss_status activations_open(struct backend *backend, goss_error *error);
+goss_status memory_check(struct backend *backend, const struct backend_options *options, goss_error *error);
+
+/* Around the stages of a step: the batch goes over, and ids and logits come back. */
+goss_status step_open(struct backend *backend, goss_error *error);
+void step_close(struct backend *backend);
+void step_begin(struct backend *backend, const struct batch *batch);
+void step_end(struct backend *backend);
+
+/* Attention: memory (attend_place is called twice, see struct layout), keys and values, and its stages. */
 goss_status attend_open(struct backend *backend, const struct backend_options *options, goss_error *error);
 void attend_place(struct layout *layout, struct backend *backend);
 void attend_close(struct backend *backend);
@@ -177,7 +188,6 @@ void sample_place(struct layout *layout, struct backend *backend);
 void sample_stage(struct backend *backend);  /* logits -> drawn */
 void combine_stage(struct backend *backend); /* x += weighted out */
 
-/* By cuda. */
 uint64_t weights_bytes(const struct model *model);
 goss_status weights_upload(struct backend *backend, goss_error *error);
 void weights_free(struct backend *backend);

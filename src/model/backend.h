@@ -19,6 +19,9 @@ struct backend_options {
 
 struct backend;
 
+/* What every backend asks of its options and its model before it opens. */
+goss_status backend_check(const struct model_config *config, const struct backend_options *options, goss_error *error);
+
 struct backend_table {
     const char *name;
     goss_status (*open)(struct backend **backend, const struct model *model, const struct backend_options *options,
