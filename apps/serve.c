@@ -196,7 +196,8 @@ static void plan_memory(const struct opening *o, struct engine_options *options)
     const struct backend_table *table = o->serve->session.table;
     struct machine machine;
     machine_read(&machine);
-    uint64_t free_bytes = table->memory ? table->memory(o->serve->session.model) : machine.memory_free_bytes;
+    uint64_t free_bytes = table->memory ? table->memory(o->serve->session.model, session_gpu_bytes(o->arguments))
+                                        : machine.memory_free_bytes;
     uint64_t most = free_bytes / 4, one = table->kv_bytes(config, 1, 0);
     uint64_t ring = table->kv_bytes(config, 0, 1) * (uint64_t)options->max_sequences;
     int context = config->max_context;

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,12 +69,22 @@ goss_status session_tokenizer(struct session *session, const struct arguments *a
     return status;
 }
 
-goss_status session_choose_backend(struct session *session, const struct arguments *arguments, goss_error *error)
+static enum processor processor_asked(const struct arguments *arguments)
 {
     static const enum processor processor[] = {PROCESSOR_AUTO, PROCESSOR_CPU,
                                                PROCESSOR_CUDA}; /* as --backend has them */
+    return processor[arguments_choice(arguments, OPTION_BACKEND)];
+}
+
+uint64_t session_gpu_bytes(const struct arguments *arguments)
+{
+    return (uint64_t)(arguments->value[OPTION_GPU_MEMORY].number * (1 << 30));
+}
+
+goss_status session_choose_backend(struct session *session, const struct arguments *arguments, goss_error *error)
+{
     goss_error reason;
-    goss_status status = processor_choose(processor[arguments_choice(arguments, OPTION_BACKEND)], session->model,
+    goss_status status = processor_choose(processor_asked(arguments), session->model, session_gpu_bytes(arguments),
                                           &session->table, &reason);
     return status ? error_set(error, status, "--backend %s: %s", arguments->value[OPTION_BACKEND].text, reason.text)
                   : GOSS_OK;
@@ -92,14 +103,18 @@ goss_status session_open_engine(struct session *session, const struct arguments 
         context = options->context;
     options->threads = (int)value[OPTION_THREADS].whole;
     options->isa = value[OPTION_ISA].text;
+    options->gpu_bytes = session_gpu_bytes(arguments);
     options->chunk = (int)value[OPTION_CHUNK].whole;
     options->context = context < limit ? (int)context : limit;
     double begin = clock_seconds();
     goss_status status = session->table ? GOSS_OK : session_choose_backend(session, arguments, error);
     if (status)
         return status;
-    status = engine_open(&session->engine, session->model, session->table, options, error);
+    status =
+        processor_open(&session->engine, processor_asked(arguments), session->model, session->table, options, error);
     session->engine_seconds = clock_seconds() - begin;
+    if (!status && engine_expert_layers(session->engine) < session->model->config.n_layer)
+        (void)fprintf(stderr, "gossamer: %s\n", engine_isa(session->engine));
     return status;
 }
 

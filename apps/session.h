@@ -24,6 +24,9 @@ struct session {
 /* Opens the model of --model. Zero-initialise the session; close it after a failure too. */
 goss_status session_open_model(struct session *session, const struct arguments *arguments, goss_error *error);
 
+/* --gpu-memory. */
+uint64_t session_gpu_bytes(const struct arguments *arguments);
+
 /* Sets the table by --backend. Opening an engine does it if it has not been done. */
 goss_status session_choose_backend(struct session *session, const struct arguments *arguments, goss_error *error);
 

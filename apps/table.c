@@ -1,7 +1,7 @@
 /* Every command and every option. --help, the manual pages, the completions and the parser read these two tables. */
 #include "command.h"
 
-#define COMPUTE OPTION_THREADS, OPTION_ISA, OPTION_CHUNK, OPTION_CONTEXT, OPTION_BACKEND
+#define COMPUTE OPTION_THREADS, OPTION_ISA, OPTION_CHUNK, OPTION_CONTEXT, OPTION_BACKEND, OPTION_GPU_MEMORY
 #define SAMPLING OPTION_SEED, OPTION_TEMPERATURE, OPTION_TOP_P, OPTION_TOP_K, OPTION_MIN_P, OPTION_MAX_TOKENS
 
 const struct option option_table[OPTION_COUNT] = {
@@ -42,6 +42,13 @@ const struct option option_table[OPTION_COUNT] = {
                         .choices = "auto|cpu|cuda",
                         .standard = "auto",
                         .help = "the processor that computes"},
+    [OPTION_GPU_MEMORY] = {.name = "gpu-memory",
+                           .kind = KIND_NUMBER,
+                           .value = "GIB",
+                           .least = 0.0001,
+                           .most = 1048576,
+                           .help = "use at most so many GiB of the GPU's memory; without it, what is free. Experts of "
+                                   "layers that do not fit are computed by the CPU, and no token depends on it"},
     [OPTION_LOOKUP] = {.name = "lookup",
                        .kind = KIND_CHOICE,
                        .value = "WHEN",

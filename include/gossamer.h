@@ -52,7 +52,7 @@ void goss_free(void *memory);
 typedef struct goss_model goss_model;
 
 typedef enum goss_backend {
-    GOSS_BACKEND_AUTO = 0, /* an NVIDIA GPU if one can be used and the model fits, else the CPU */
+    GOSS_BACKEND_AUTO = 0, /* an NVIDIA GPU if one can be used and the model fits without its experts, else the CPU */
     GOSS_BACKEND_CPU,
     GOSS_BACKEND_CUDA /* an error says why if it cannot be had */
 } goss_backend;
@@ -68,6 +68,8 @@ typedef struct goss_model_options {
     bool no_lookup;    /* never computes several tokens in one step where a text repeats what it says already */
     goss_backend backend; /* what computes */
     uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
+    uint64_t gpu_bytes; /* most of the GPU's memory to use; 0: what is free. The CPU computes the experts of the layers
+                           that do not fit */
 } goss_model_options;
 
 goss_model_options goss_model_options_default(void);

@@ -60,14 +60,23 @@ static goss_status open_tokenizer(goss_model *m, const char *path, goss_error *e
     return harmony_open(&m->harmony, m->tokenizer, error);
 }
 
-static goss_status choose_backend(goss_backend backend, const struct model *model, const struct backend_table **table,
-                                  goss_error *error)
+static goss_status open_engine(goss_model *m, const goss_model_options *o, goss_error *error)
 {
     static const enum processor processor[] = {
         [GOSS_BACKEND_AUTO] = PROCESSOR_AUTO, [GOSS_BACKEND_CPU] = PROCESSOR_CPU, [GOSS_BACKEND_CUDA] = PROCESSOR_CUDA};
-    if ((unsigned)backend > GOSS_BACKEND_CUDA)
-        return error_set(error, GOSS_E_ARGUMENT, "backend %d is not one of goss_backend", (int)backend);
-    return processor_choose(processor[backend], model, table, error);
+    if ((unsigned)o->backend > GOSS_BACKEND_CUDA)
+        return error_set(error, GOSS_E_ARGUMENT, "backend %d is not one of goss_backend", (int)o->backend);
+    struct engine_options options = {.threads = o->threads,
+                                     .isa = o->isa,
+                                     .gpu_bytes = o->gpu_bytes,
+                                     .context = o->context,
+                                     .max_sequences = o->max_turns,
+                                     .chunk = o->chunk,
+                                     .lookup = o->no_lookup ? LOOKUP_OFF : LOOKUP_AUTO,
+                                     .kv_bytes = o->cache_bytes};
+    const struct backend_table *table;
+    goss_status status = processor_choose(processor[o->backend], m->model, o->gpu_bytes, &table, error);
+    return status ? status : processor_open(&m->engine, processor[o->backend], m->model, table, &options, error);
 }
 
 goss_status goss_model_open(goss_model **model, const char *path, const goss_model_options *options, goss_error *error)
@@ -79,19 +88,10 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
     goss_model *m = calloc(1, sizeof *m);
     if (!m)
         return error_memory(error, sizeof *m, "a model");
-    const struct backend_table *table;
     struct model_options model_options = {.cache = o.cache};
-    struct engine_options engine_options = {.threads = o.threads,
-                                            .isa = o.isa,
-                                            .context = o.context,
-                                            .max_sequences = o.max_turns,
-                                            .chunk = o.chunk,
-                                            .lookup = o.no_lookup ? LOOKUP_OFF : LOOKUP_AUTO,
-                                            .kv_bytes = o.cache_bytes};
     goss_status status = model_open(&m->model, path, &model_options, error);
     status = status ? status : open_tokenizer(m, path, error);
-    status = status ? status : choose_backend(o.backend, m->model, &table, error);
-    status = status ? status : engine_open(&m->engine, m->model, table, &engine_options, error);
+    status = status ? status : open_engine(m, &o, error);
     if (status) {
         goss_model_close(m);
         return status;

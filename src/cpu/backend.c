@@ -187,6 +187,28 @@ static void cpu_run(struct backend *b, void (*stages)(void *argument, int worker
     pool_run(b->pool, stages, argument);
 }
 
+/* Rows of another backend. */
+struct guests {
+    struct backend *backend;
+    struct batch batch; /* only their number */
+    int layer;
+};
+
+static void second_half(void *argument, int worker)
+{
+    const struct guests *guests = argument;
+    cpu_route(guests->backend, worker, &guests->batch, guests->layer);
+    cpu_experts(guests->backend, worker, &guests->batch, guests->layer);
+}
+
+static void cpu_mlp(struct backend *b, int layer, int n_row, float *x)
+{
+    float *own = b->x;
+    b->x = x;
+    pool_run(b->pool, second_half, &(struct guests){b, {.n_row = n_row}, layer});
+    b->x = own;
+}
+
 static const char *cpu_isa(const struct backend *b)
 {
     return b->kernels->name;
@@ -206,6 +228,7 @@ const struct backend_table cpu_backend = {
     .route = cpu_route,
     .experts = cpu_experts,
     .unembed = cpu_unembed,
+    .mlp = cpu_mlp,
     .copy_page = cpu_copy_page,
     .snapshot_bytes = cpu_snapshot_bytes,
     .save_ring = cpu_save_ring,

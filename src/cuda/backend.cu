@@ -44,13 +44,14 @@ static goss_status open_device(struct backend *b, const struct backend_options *
         status = CUDA_STATUS(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), error);
     if (!status)
         status = attend_open(b, options, error);
-    return status ? status : memory_check(b, options, error);
+    return status ? status : memory_plan(b, options, error);
 }
 
 static void cuda_close(struct backend *b)
 {
     if (!b)
         return;
+    host_close(b);
     step_close(b);
     attend_close(b);
     kv_close(b);
@@ -85,6 +86,8 @@ static goss_status cuda_open(struct backend **out, const struct model *model, co
         status = step_open(b, error);
     if (!status)
         status = kv_open(b, options->pages, options->rings, error);
+    if (!status)
+        status = host_open(b, options, error);
     if (!status)
         status = CUDA_STATUS(cudaStreamSynchronize(b->stream), error);
     if (status) {
@@ -135,13 +138,15 @@ static void cuda_attn_out(struct backend *b, int, const struct batch *, int laye
 
 static void cuda_route(struct backend *b, int, const struct batch *, int layer)
 {
-    if (enqueues(b))
+    if (enqueues(b) && layer < b->expert_layers)
         route_stage(b, layer);
 }
 
 static void cuda_experts(struct backend *b, int, const struct batch *, int layer)
 {
-    if (enqueues(b))
+    if (layer >= b->expert_layers)
+        host_stage(b, layer);
+    else if (enqueues(b))
         experts_stage(b, layer);
 }
 
@@ -153,12 +158,18 @@ static void cuda_unembed(struct backend *b, int, const struct batch *)
     sample_stage(b);
 }
 
-static uint64_t cuda_memory(const struct model *model)
+/* Where not all weights fit, the experts have to make room. */
+static uint64_t cuda_memory(const struct model *model, uint64_t gpu_bytes)
 {
-    size_t free_bytes = 0, total = 0;
-    uint64_t weights = weights_bytes(model);
-    (void)cudaMemGetInfo(&free_bytes, &total);
-    return free_bytes > weights ? free_bytes - weights : 0;
+    uint64_t available = memory_available(gpu_bytes), weights = weights_bytes(model, model->config.n_layer);
+    if (weights >= available)
+        weights = weights_bytes(model, 0);
+    return available > weights ? available - weights : 0;
+}
+
+static int cuda_expert_layers(const struct backend *b)
+{
+    return b->expert_layers;
 }
 
 static const char *cuda_isa(const struct backend *b)
@@ -173,6 +184,7 @@ static const struct backend_table table = {
     .isa = cuda_isa,
     .kv_bytes = kv_bytes,
     .memory = cuda_memory,
+    .expert_layers = cuda_expert_layers,
     .run = cuda_run,
     .embed = cuda_embed,
     .attn_in = cuda_attn_in,

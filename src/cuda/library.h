@@ -19,7 +19,8 @@ struct cuda_library {
     unsigned abi;
     const struct backend_table *table;
     goss_status (*probe)(struct cuda_device *device, goss_error *error); /* the device that would be used */
-    uint64_t (*weights_bytes)(const struct model *model);                /* that a model takes of its memory */
+    /* That a model takes of its memory with the experts of the first expert_layers layers. */
+    uint64_t (*weights_bytes)(const struct model *model, int expert_layers);
 };
 
 /* The one symbol that the library shows. */

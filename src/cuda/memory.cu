@@ -1,5 +1,7 @@
-/* The activations, and whether all that opening asks for fits. */
+/* The activations, and for how many layers' experts there is room beside all else that opening asks for. */
 #include "cuda/state.h"
+
+enum { SPARE_BYTES = 128 << 20 /* of what is free: for the kernels' code and captured steps */ };
 
 static size_t larger(size_t a, size_t b)
 {
@@ -42,13 +44,6 @@ static void place_activations(struct layout *l, struct backend *b)
     sample_place(l, b);
 }
 
-uint64_t activations_bytes(struct backend *b)
-{
-    struct layout layout = {};
-    place_activations(&layout, b);
-    return layout.overflow ? UINT64_MAX / 4 : layout.used;
-}
-
 goss_status activations_open(struct backend *b, goss_error *error)
 {
     struct layout layout = {};
@@ -62,19 +57,44 @@ goss_status activations_open(struct backend *b, goss_error *error)
     return status;
 }
 
-/* Sizes of all that opening would ask for, against what is free. */
-goss_status memory_check(struct backend *b, const struct backend_options *o, goss_error *error)
+uint64_t memory_available(uint64_t limit)
 {
     size_t free_bytes = 0, total = 0;
-    uint64_t weights = weights_bytes(b->model), kv = kv_bytes(&b->model->config, o->pages, o->rings);
-    uint64_t activations = activations_bytes(b);
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    uint64_t most = free_bytes > SPARE_BYTES ? free_bytes - SPARE_BYTES : 0;
+    return limit > 0 && limit < most ? limit : most;
+}
+
+/* In MiB, rounded up. */
+static unsigned long long mib(uint64_t bytes)
+{
+    return (bytes + (1 << 20) - 1) >> 20;
+}
+
+goss_status memory_plan(struct backend *b, const struct backend_options *o, goss_error *error)
+{
+    struct layout activations = {};
+    size_t free_bytes = 0, total = 0;
+    int layers = b->model->config.n_layer, least = o->host ? 0 : layers;
+    place_activations(&activations, b);
+    if (activations.overflow)
+        return error_set(error, GOSS_E_LIMIT, "the activations would be larger than memory can be");
     goss_status status = CUDA_STATUS(cudaMemGetInfo(&free_bytes, &total), error);
-    if (!status && weights + kv + activations > free_bytes)
-        return error_set(error, GOSS_E_MEMORY,
-                         "CUDA: %llu MB are needed (weights %llu, keys and values %llu, activations %llu), %llu of the "
-                         "GPU's %llu MB are free",
-                         (unsigned long long)(weights + kv + activations) >> 20, (unsigned long long)weights >> 20,
-                         (unsigned long long)kv >> 20, (unsigned long long)activations >> 20,
-                         (unsigned long long)free_bytes >> 20, (unsigned long long)total >> 20);
-    return status;
+    if (status)
+        return status;
+    uint64_t available = memory_available(o->gpu_bytes), kv = kv_bytes(&b->model->config, o->pages, o->rings);
+    uint64_t rest = kv + activations.used;
+    b->expert_layers = layers;
+    while (b->expert_layers > least && weights_bytes(b->model, b->expert_layers) + rest > available)
+        b->expert_layers--;
+    uint64_t weights = weights_bytes(b->model, b->expert_layers);
+    if (weights + rest <= available)
+        return GOSS_OK;
+    return error_set(error, GOSS_E_MEMORY,
+                     "CUDA: %llu MiB are needed (weights%s %llu, keys and values %llu, activations %llu) and %llu can "
+                     "be used: %llu of the GPU's %llu MiB are free, the limit is %llu",
+                     mib(weights + rest), least == 0 ? " without experts" : "", mib(weights), mib(kv),
+                     mib(activations.used), (unsigned long long)available >> 20, (unsigned long long)free_bytes >> 20,
+                     (unsigned long long)total >> 20,
+                     (unsigned long long)(o->gpu_bytes ? o->gpu_bytes : free_bytes) >> 20);
 }

@@ -134,7 +134,7 @@ struct backend {
     int slot[MODEL_MAX_LAYERS]; /* index of a layer among the full ones or among the sliding ones */
     int max_rows, max_outputs, max_sequences;
     int multiprocessors, shared_limit; /* of the device; dynamic shared memory that a CTA may have */
-    char name[128];                    /* of the device */
+    char name[192];                    /* of what computes */
     cudaStream_t stream;
     struct activations a;
     struct attention *attention; /* owned */
@@ -150,13 +150,25 @@ struct backend {
     void *batch_memory;    /* owns the batch's arrays */
     bool overlap;          /* launches may begin before the kernel before them ends */
     struct graphs *graphs; /* owned */
-    cudaError_t failed;    /* the first error of a step */
+    /* The experts of the first so many layers are on the device. The second half of the others is computed by a backend
+     * of the host's. */
+    int expert_layers;
+    const struct backend_table *host;
+    struct backend *host_backend; /* owned; NULL if no layer needs it */
+    float *host_rows;             /* pinned: [max_rows][d_model], the residual stream on its way there and back */
+    cudaError_t failed;           /* the first error of a step */
 };
 
-/* The activations, and whether they fit beside all else that opening asks for. */
-uint64_t activations_bytes(struct backend *backend);
+/* Memory of the device: what may be used of it (limit 0: all that is free), for how many layers' experts that is enough
+ * beside all else that opening asks for, and the activations. */
+uint64_t memory_available(uint64_t limit);
+goss_status memory_plan(struct backend *backend, const struct backend_options *options, goss_error *error);
 goss_status activations_open(struct backend *backend, goss_error *error);
-goss_status memory_check(struct backend *backend, const struct backend_options *options, goss_error *error);
+
+/* Layers whose experts are not on the device. */
+goss_status host_open(struct backend *backend, const struct backend_options *options, goss_error *error);
+void host_close(struct backend *backend);
+void host_stage(struct backend *backend, int layer); /* x: norm, router, experts, residual */
 
 /* Around the stages of a step: the batch goes over, and ids and logits come back. */
 goss_status step_open(struct backend *backend, goss_error *error);
@@ -188,7 +200,8 @@ void sample_place(struct layout *layout, struct backend *backend);
 void sample_stage(struct backend *backend);  /* logits -> drawn */
 void combine_stage(struct backend *backend); /* x += weighted out */
 
-uint64_t weights_bytes(const struct model *model);
+/* Weights: with the experts of the first expert_layers layers. */
+uint64_t weights_bytes(const struct model *model, int expert_layers);
 goss_status weights_upload(struct backend *backend, goss_error *error);
 void weights_free(struct backend *backend);
 

@@ -167,7 +167,7 @@ void step_begin(struct backend *b, const struct batch *batch)
     b->shape = {batch->n_row, batch->n_output, batch->n_sequence, attend_plan(b, batch), draws_of(batch)};
     b->step = STEP_DIRECT;
     b->host_batch = batch;
-    if (batch->n_row > FEW_ROWS || b->failed)
+    if (batch->n_row > FEW_ROWS || b->host_backend || b->failed) /* a graph could not wait for the host */
         return;
     b->step = step_of(b->graphs, b->shape);
     if (b->step == STEP_CAPTURE)

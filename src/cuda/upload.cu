@@ -110,7 +110,8 @@ static struct matrix upload_matrix(struct upload *u, const struct matrix &from)
     return m;
 }
 
-static void upload_layer(struct upload *u, const struct model_config *c, const struct layer &from, struct layer *to)
+static void upload_layer(struct upload *u, const struct model_config *c, const struct layer &from, struct layer *to,
+                         bool with_experts)
 {
     uint64_t d = c->d_model, experts = c->n_expert, ff = c->d_ff;
     *to = from;
@@ -123,13 +124,13 @@ static void upload_layer(struct upload *u, const struct model_config *c, const s
     to->mlp_norm = upload_floats(u, from.mlp_norm, d);
     to->router = upload_matrix(u, from.router);
     to->router_bias = upload_floats(u, from.router_bias, experts);
-    to->gate_up = upload_matrix(u, from.gate_up);
-    to->gate_up_bias = upload_floats(u, from.gate_up_bias, experts * 2 * ff);
-    to->down = upload_matrix(u, from.down);
-    to->down_bias = upload_floats(u, from.down_bias, experts * d);
+    to->gate_up = with_experts ? upload_matrix(u, from.gate_up) : matrix{};
+    to->gate_up_bias = with_experts ? upload_floats(u, from.gate_up_bias, experts * 2 * ff) : NULL;
+    to->down = with_experts ? upload_matrix(u, from.down) : matrix{};
+    to->down_bias = with_experts ? upload_floats(u, from.down_bias, experts * d) : NULL;
 }
 
-static void upload_model(struct upload *u, const struct model *from, struct model *to)
+static void upload_model(struct upload *u, const struct model *from, struct model *to, int expert_layers)
 {
     const struct model_config *c = &from->config;
     uint64_t table = (uint64_t)c->n_vocab * c->d_model;
@@ -137,19 +138,19 @@ static void upload_model(struct upload *u, const struct model *from, struct mode
     to->final_norm = upload_floats(u, from->final_norm, c->d_model);
     to->head = upload_matrix(u, from->head);
     for (int l = 0; l < c->n_layer; l++)
-        upload_layer(u, c, from->layers[l], &to->layers[l]);
+        upload_layer(u, c, from->layers[l], &to->layers[l], l < expert_layers);
 }
 
-uint64_t weights_bytes(const struct model *model)
+uint64_t weights_bytes(const struct model *model, int expert_layers)
 {
     struct upload u = {};
     struct model copy = *model;
     struct layer layer;
     upload_bytes(&u, NULL, 0);
     copy.config.n_layer = 0;
-    upload_model(&u, &copy, &copy);
+    upload_model(&u, &copy, &copy, 0);
     for (int l = 0; l < model->config.n_layer; l++)
-        upload_layer(&u, &model->config, model->layers[l], &layer);
+        upload_layer(&u, &model->config, model->layers[l], &layer, l < expert_layers);
     return u.layout.used;
 }
 
@@ -181,7 +182,7 @@ goss_status weights_upload(struct backend *b, goss_error *error)
     b->weights.layers = (struct layer *)calloc((size_t)b->model->config.n_layer, sizeof *b->weights.layers);
     if (!b->weights.layers)
         return error_memory(error, b->model->config.n_layer * sizeof *b->weights.layers, "the layers");
-    uint64_t bytes = weights_bytes(b->model);
+    uint64_t bytes = weights_bytes(b->model, b->expert_layers);
     goss_status status = CUDA_STATUS(cudaMalloc(&b->weight_memory, bytes + sizeof *b->unfolded), error);
     if (!status)
         status =
@@ -191,7 +192,7 @@ goss_status weights_upload(struct backend *b, goss_error *error)
     if (!status) {
         u.layout.base = (uint8_t *)b->weight_memory;
         u.unfolded = b->unfolded = (int32_t *)(u.layout.base + bytes);
-        upload_model(&u, b->model, &b->weights);
+        upload_model(&u, b->model, &b->weights, b->expert_layers);
         status = cuda_status(u.error, "copying the weights", error);
     }
     if (!status)

@@ -65,7 +65,7 @@ static goss_status divide_memory(struct engine *e, const struct model_config *co
     uint64_t page = e->page_bytes > 0 ? e->page_bytes : 1, snapshot = e->snapshot_bytes > 0 ? e->snapshot_bytes : 1;
     uint64_t budget = o->kv_bytes;
     if (budget == 0 && e->table->memory) { /* a quarter of what there is */
-        budget = e->table->memory(e->model) / 4;
+        budget = e->table->memory(e->model, o->gpu_bytes) / 4;
     } else if (budget == 0) {
         long physical = sysconf(_SC_PHYS_PAGES), unit = sysconf(_SC_PAGESIZE);
         budget = physical > 0 && unit > 0 ? (uint64_t)physical * (uint64_t)unit / 4 : UINT64_C(1) << 32;
@@ -143,7 +143,9 @@ goss_status engine_open(struct engine **out, const struct model *model, const st
                                       .max_outputs = o->max_sequences + o->score_rows + drafts,
                                       .max_sequences = o->max_sequences,
                                       .pages = sizes.pages,
-                                      .rings = o->max_sequences};
+                                      .rings = o->max_sequences,
+                                      .gpu_bytes = o->gpu_bytes,
+                                      .host = &cpu_backend};
     if ((status = table->open(&e->backend, model, &backend, error)))
         goto fail;
     if ((status = kv_cache_open(&e->kv, table, e->backend, sizes.pages, o->max_sequences, sizes.checkpoints,
@@ -207,6 +209,11 @@ int engine_context(const struct engine *e)
 const char *engine_isa(const struct engine *e)
 {
     return e->table->isa(e->backend);
+}
+
+int engine_expert_layers(const struct engine *e)
+{
+    return e->table->expert_layers ? e->table->expert_layers(e->backend) : e->model->config.n_layer;
 }
 
 /* ---- sequences ---- */

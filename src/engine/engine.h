@@ -36,6 +36,7 @@ enum {
 struct engine_options {
     int threads;          /* 0: one per core */
     const char *isa;      /* a cap, see struct backend_options; NULL: the best */
+    uint64_t gpu_bytes;   /* most memory of a GPU to use; 0: what is free */
     int chunk;            /* prefill rows per step, all sequences together; 0: 512 */
     int context;          /* most positions of one sequence; 0: what kv_bytes holds, at most the model's own limit */
     int max_sequences;    /* most sequences computed at once (more may wait); 0: 1 */
@@ -58,6 +59,9 @@ void engine_close(struct engine *engine); /* frees every sequence too; NULL is f
 const struct model_config *engine_config(const struct engine *engine);
 int engine_context(const struct engine *engine);     /* the limit that requests are held to */
 const char *engine_isa(const struct engine *engine); /* what the backend runs on, for people */
+/* Layers whose experts the backend computes itself; those of the others do not fit on the GPU and are computed by the
+ * CPU. */
+int engine_expert_layers(const struct engine *engine);
 
 /* Which ids may come next, said by whoever knows what they are for. A step may sample several ids of a sequence, so the
  * engine asks: before it samples an id it calls `allow`, and with the id that it sampled `take`, in turn, during

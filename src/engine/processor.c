@@ -9,7 +9,9 @@ goss_status processor_gpu(struct cuda_device *device, goss_error *error)
     return status ? status : library->probe(device, error);
 }
 
-static goss_status choose_cuda(const struct model *model, const struct backend_table **table, goss_error *error)
+/* Whether the device has room for all weights but the experts. */
+static goss_status choose_cuda(const struct model *model, uint64_t gpu_bytes, const struct backend_table **table,
+                               goss_error *error)
 {
     const struct cuda_library *library;
     struct cuda_device device;
@@ -18,21 +20,34 @@ static goss_status choose_cuda(const struct model *model, const struct backend_t
         status = library->probe(&device, error);
     if (status)
         return status;
-    uint64_t weights = library->weights_bytes(model);
-    if (weights > device.memory_free_bytes)
-        return error_set(error, GOSS_E_MEMORY, "%s: the weights need %llu MB, %llu of %llu MB are free", device.name,
-                         (unsigned long long)weights >> 20, (unsigned long long)device.memory_free_bytes >> 20,
+    uint64_t weights = library->weights_bytes(model, 0);
+    uint64_t most = gpu_bytes && gpu_bytes < device.memory_free_bytes ? gpu_bytes : device.memory_free_bytes;
+    if (weights > most)
+        return error_set(error, GOSS_E_MEMORY,
+                         "%s: the weights without experts need %llu MiB; %llu can be used, %llu of %llu are free",
+                         device.name, (unsigned long long)weights >> 20, (unsigned long long)most >> 20,
+                         (unsigned long long)device.memory_free_bytes >> 20,
                          (unsigned long long)device.memory_bytes >> 20);
     *table = library->table;
     return GOSS_OK;
 }
 
-goss_status processor_choose(enum processor processor, const struct model *model, const struct backend_table **table,
-                             goss_error *error)
+goss_status processor_choose(enum processor processor, const struct model *model, uint64_t gpu_bytes,
+                             const struct backend_table **table, goss_error *error)
 {
     *table = &cpu_backend;
     if (processor == PROCESSOR_CPU)
         return GOSS_OK;
-    goss_status status = choose_cuda(model, table, processor == PROCESSOR_CUDA ? error : NULL);
+    goss_status status = choose_cuda(model, gpu_bytes, table, processor == PROCESSOR_CUDA ? error : NULL);
     return processor == PROCESSOR_CUDA ? status : GOSS_OK;
+}
+
+goss_status processor_open(struct engine **engine, enum processor processor, const struct model *model,
+                           const struct backend_table *table, const struct engine_options *options, goss_error *error)
+{
+    goss_status status = engine_open(engine, model, table, options, error);
+    bool too_small = status == GOSS_E_MEMORY || status == GOSS_E_LIMIT;
+    if (too_small && processor == PROCESSOR_AUTO && table != &cpu_backend)
+        status = engine_open(engine, model, &cpu_backend, options, error);
+    return status;
 }

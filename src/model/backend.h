@@ -15,6 +15,10 @@ struct backend_options {
     int max_outputs;   /* most rows with logits in a batch */
     int max_sequences; /* most sequences in a batch */
     int pages, rings;  /* size of the KV cache */
+    /* Of a GPU alone: the most of its memory to use (0: what is free), and who computes the experts of the layers that
+     * do not fit into it (NULL: all must fit). */
+    uint64_t gpu_bytes;
+    const struct backend_table *host;
 };
 
 struct backend;
@@ -29,8 +33,10 @@ struct backend_table {
     void (*close)(struct backend *backend);
     const char *(*isa)(const struct backend *backend); /* what it runs on, for people */
     uint64_t (*kv_bytes)(const struct model_config *config, int pages, int rings);
-    /* Memory that is free for keys and values beside the model, before that is opened. NULL: the machine's memory. */
-    uint64_t (*memory)(const struct model *model);
+    /* Memory that is free for keys and values beside the model, before that is opened; gpu_bytes as in the options.
+     * NULL: the machine's memory. */
+    uint64_t (*memory)(const struct model *model, uint64_t gpu_bytes);
+    int (*expert_layers)(const struct backend *); /* layers whose experts it computes itself. NULL: all */
 
     /* Calls stages(argument, worker) on every worker at the same time and returns when all have returned. The stages
      * below are called inside of it, by every worker, in the same order; a stage returns to a worker when its results
@@ -44,6 +50,10 @@ struct backend_table {
     void (*route)(struct backend *, int worker, const struct batch *, int layer);    /* norm, router, top-k, weights */
     void (*experts)(struct backend *, int worker, const struct batch *, int layer);  /* the chosen experts, residual */
     void (*unembed)(struct backend *, int worker, const struct batch *); /* final norm, head, for the output rows */
+
+    /* The second half of a layer, route and experts, outside of run, for rows x [n_row][d_model] of another backend; in
+     * place. NULL: it does not do that. */
+    void (*mlp)(struct backend *, int layer, int n_row, float *x);
 
     /* KV copy. A ring snapshot holds what the window layers need to continue at `position` (the last `window`
      * positions before it) and is snapshot_bytes long; 0 if no layer is sliding. save_ring may ask for any position

@@ -48,6 +48,7 @@ void bridge_product(const struct model *model, enum bridge_matrix matrix, enum b
     struct backend b = {};
     goss_error error;
     b.model = model;
+    b.expert_layers = model->config.n_layer;
     b.multiprocessors = 2;
     b.overlap = true;
     b.shared_limit = 227 << 10;
@@ -76,7 +77,7 @@ void bridge_product(const struct model *model, enum bridge_matrix matrix, enum b
         product_float(&b, p);
     else
         product_few(&b, p, heads{});
-    if (b.failed)
+    if (b.failed || cudaStreamSynchronize(b.stream))
         abort();
     memcpy(y, p.out, out);
     weights_free(&b);

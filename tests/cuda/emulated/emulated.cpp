@@ -329,21 +329,31 @@ struct emulated_graph {
     std::vector<std::function<void()>> work;
 };
 
+/* A stream does its work as late as it may: when somebody waits for it. */
 struct emulated_stream {
     struct emulated_graph *capturing;
+    std::vector<std::function<void()>> pending;
 };
 
 struct emulated_event {
     struct timespec time;
+    cudaStream_t stream; /* where it was recorded */
 };
+
+static std::vector<cudaStream_t> streams;
 
 static cudaError_t submit(cudaStream_t stream, std::function<void()> work)
 {
-    if (stream && stream->capturing)
-        stream->capturing->work.push_back(work);
-    else
-        work();
+    (stream->capturing ? stream->capturing->work : stream->pending).push_back(work);
     return cudaSuccess;
+}
+
+static void finish(cudaStream_t stream)
+{
+    std::vector<std::function<void()>> pending;
+    pending.swap(stream->pending);
+    for (const std::function<void()> &work : pending)
+        work();
 }
 
 cudaError_t emulated_launch(const cudaLaunchConfig_t &config, std::function<void()> kernel)
@@ -363,10 +373,11 @@ cudaError_t emulated_launch(const cudaLaunchConfig_t &config, std::function<void
 
 const char *cudaGetErrorString(cudaError_t error)
 {
-    return error == cudaSuccess                 ? "no error"
-           : error == cudaErrorMemoryAllocation ? "out of memory"
-           : error == cudaErrorNoDevice         ? "no CUDA-capable device is detected"
-                                                : "invalid argument";
+    return error == cudaSuccess                         ? "no error"
+           : error == cudaErrorMemoryAllocation         ? "out of memory"
+           : error == cudaErrorNoDevice                 ? "no CUDA-capable device is detected"
+           : error == cudaErrorStreamCaptureUnsupported ? "operation not permitted when stream is capturing"
+                                                        : "invalid argument";
 }
 
 cudaError_t cudaGetLastError(void)
@@ -419,8 +430,11 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
     return cudaSuccess;
 }
 
+/* Waits for everything, as CUDA's does. */
 cudaError_t cudaFree(void *memory)
 {
+    for (cudaStream_t stream : streams)
+        finish(stream);
     free(memory);
     return cudaSuccess;
 }
@@ -428,7 +442,10 @@ cudaError_t cudaFree(void *memory)
 cudaError_t cudaMallocHost(void **memory, size_t bytes)
 {
     *memory = malloc(bytes);
-    return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+    if (!*memory)
+        return cudaErrorMemoryAllocation;
+    memset(*memory, 0xFF, bytes);
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *memory)
@@ -436,21 +453,9 @@ cudaError_t cudaFreeHost(void *memory)
     return cudaFree(memory);
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
-{
-    memcpy(to, from, bytes);
-    return cudaSuccess;
-}
-
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream)
 {
     return submit(stream, [=] { memcpy(to, from, bytes); });
-}
-
-cudaError_t cudaMemset(void *memory, int value, size_t bytes)
-{
-    memset(memory, value, bytes);
-    return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream)
@@ -460,23 +465,24 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
-    *stream = new emulated_stream{NULL};
+    *stream = new emulated_stream{};
+    streams.push_back(*stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    finish(stream);
+    std::erase(streams, stream);
     delete stream;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t)
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize(void)
-{
+    if (stream->capturing)
+        return cudaErrorStreamCaptureUnsupported;
+    finish(stream);
     return cudaSuccess;
 }
 
@@ -499,10 +505,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
     return cudaSuccess;
 }
 
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t)
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
 {
     for (const std::function<void()> &work : executable->work)
-        work();
+        (void)submit(stream, work);
     return cudaSuccess;
 }
 
@@ -526,11 +532,14 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    event->stream = stream;
     return submit(stream, [=] { (void)clock_gettime(CLOCK_MONOTONIC, &event->time); });
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t)
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    if (event->stream)
+        finish(event->stream);
     return cudaSuccess;
 }
 

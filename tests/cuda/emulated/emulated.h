@@ -1,6 +1,7 @@
 /* The machine that runs kernels on a processor, one CTA after the other. It is there to find mistakes, so it does
  * whatever the rules allow and a GPU might do: threads run one after the other, forward or backward, until they have to
- * wait; asynchronous copies arrive at once or at the last moment; shared memory begins as NaNs. */
+ * wait; asynchronous copies arrive at once or at the last moment; shared memory begins as NaNs; a stream's work is done
+ * when somebody waits for it. */
 #ifndef EMULATED_H
 #define EMULATED_H
 

@@ -49,12 +49,18 @@ static void open_machine(struct machine *m, const struct model_config *config, i
         abort();
 }
 
-static void close_machine(struct machine *m)
+/* Until what was enqueued is done. */
+static void wait_machine(struct machine *m)
 {
+    keep_first(&m->b, cudaStreamSynchronize(m->b.stream));
     if (m->b.failed) {
         (void)fprintf(stderr, "a launch failed: %s\n", cudaGetErrorString(m->b.failed));
         abort();
     }
+}
+
+static void close_machine(struct machine *m)
+{
     for (int i = 0; i < m->n_memory; i++)
         (void)cudaFree(m->memory[i]);
     (void)cudaStreamDestroy(m->b.stream);
@@ -190,6 +196,7 @@ void stages_attend(const struct stages_attention *t)
     (void)attend_plan(&m.b, batch);
     heads_stage(&m.b, 0);
     attend_stage(&m.b, 0);
+    wait_machine(&m);
     memcpy(t->query, m.b.a.q_rows, heads * sizeof(float));
     memcpy(t->attended, m.b.a.attended, heads * sizeof(float));
     read_cache(&m, t, batch);
@@ -230,6 +237,7 @@ void stages_route(const struct stages_route *t)
         for (size_t i = 0; i < rows * d; i++)
             a->x[i] = time ? t->x[i] : 1.0f + 0.5f * t->x[rows * d - 1 - i];
         route_stage(&m.b, 0);
+        wait_machine(&m);
     }
     memcpy(t->normed, a->normed, rows * d * sizeof(float));
     memcpy(t->q, a->in.q, rows * d);
@@ -261,6 +269,7 @@ void stages_embed(const struct model *model, int n_row, const int32_t *token, co
     m.b.a.cosine = memory<float>(&m, half, NULL);
     m.b.a.sine = memory<float>(&m, half, NULL);
     embed_stage(&m.b);
+    wait_machine(&m);
     memcpy(x, m.b.a.x, d * sizeof *x);
     memcpy(cosine, m.b.a.cosine, half * sizeof *x);
     memcpy(sine, m.b.a.sine, half * sizeof *x);
@@ -278,6 +287,7 @@ void stages_combine(const struct model_config *c, int n_row, float *x, const flo
     m.b.a.place = memory(&m, slots, place);
     m.b.a.weight = memory(&m, slots, weight);
     combine_stage(&m.b);
+    wait_machine(&m);
     memcpy(x, m.b.a.x, (size_t)n_row * c->d_model * sizeof *x);
     close_machine(&m);
 }
@@ -297,6 +307,7 @@ void stages_sample(int n_vocab, int n_row, const float *logits, const struct bat
     m.b.batch.draw = memory(&m, n_row, draw);
     m.b.shape.draws = cut ? DRAWS_CUT : DRAWS_PLAIN;
     sample_stage(&m.b);
+    wait_machine(&m);
     memcpy(drawn, m.b.a.drawn, n_row * sizeof *drawn);
     close_machine(&m);
 }
