@@ -22,6 +22,7 @@ struct doctor {
     struct terminal terminal;
     bool print; /* for people */
     json_t *report;
+    uint64_t gpu_bytes; /* free memory of the GPU; 0: there is none */
 };
 
 /* The two published models, for which no file need be here. */
@@ -43,15 +44,22 @@ static struct model_config published(int n_layer, int n_expert)
     return config;
 }
 
-/* Bytes of its packed file; norms and biases do not count. */
+/* Bytes of one layer's experts. Norms and biases do not count, here and below. */
+static uint64_t expert_bytes(const struct model_config *config)
+{
+    uint64_t d = (uint64_t)config->d_model, ff = (uint64_t)config->d_ff;
+    uint64_t expert = tile_bytes(DTYPE_TILE_MXFP4, 2 * ff, d) + tile_bytes(DTYPE_TILE_MXFP4, d, ff);
+    return (uint64_t)config->n_expert * expert;
+}
+
+/* Bytes of its packed file. */
 static uint64_t packed_bytes(const struct model_config *config)
 {
-    uint64_t d = (uint64_t)config->d_model, ff = (uint64_t)config->d_ff, vocab = (uint64_t)config->n_vocab;
+    uint64_t d = (uint64_t)config->d_model, vocab = (uint64_t)config->n_vocab;
     uint64_t q = (uint64_t)config->n_head * (uint64_t)config->head_dim;
     uint64_t kv = (uint64_t)config->n_kv_head * (uint64_t)config->head_dim;
-    uint64_t expert = tile_bytes(DTYPE_TILE_MXFP4, 2 * ff, d) + tile_bytes(DTYPE_TILE_MXFP4, d, ff);
     uint64_t layer = tile_bytes(DTYPE_TILE_Q8, q + 2 * kv, d) + tile_bytes(DTYPE_TILE_Q8, d, q) +
-                     tile_bytes(DTYPE_TILE_F32, (uint64_t)config->n_expert, d) + (uint64_t)config->n_expert * expert;
+                     tile_bytes(DTYPE_TILE_F32, (uint64_t)config->n_expert, d) + expert_bytes(config);
     return (uint64_t)config->n_layer * layer + tile_bytes(DTYPE_TILE_Q8, vocab, d) + dtype_bytes(DTYPE_Q8_0, vocab * d);
 }
 
@@ -70,7 +78,7 @@ static void title(const struct doctor *doctor, const char *text)
 }
 
 /* The GPU that would compute, or why none would. */
-static json_t *report_gpu(const struct doctor *doctor)
+static json_t *report_gpu(struct doctor *doctor)
 {
     struct cuda_device gpu;
     goss_error error;
@@ -80,6 +88,7 @@ static json_t *report_gpu(const struct doctor *doctor)
             (void)printf("\n  GPU               none: %s", error.text);
         return json_pack("{s:n, s:s}", "name", "reason", error.text);
     }
+    doctor->gpu_bytes = gpu.memory_free_bytes;
     if (doctor->print)
         (void)printf("\n  GPU               %s, %s, %s free", gpu.name, bytes_text(gpu.memory_bytes, true, a),
                      bytes_text(gpu.memory_free_bytes, true, b));
@@ -168,6 +177,54 @@ static json_t *fit(const struct doctor *doctor, const char *name, const struct m
     return json_pack("{s:s, s:I, s:o}", "model", name, "weight_bytes", (json_int_t)weights, "contexts", contexts);
 }
 
+/* In how many layers the GPU would compute the experts, too; -1: it has no room for the rest of the model. */
+static int gpu_layers(const struct doctor *doctor, const struct model_config *config, int n_context)
+{
+    uint64_t experts = expert_bytes(config), rest = packed_bytes(config) - (uint64_t)config->n_layer * experts;
+    rest += cpu_backend.kv_bytes(config, n_context / KV_PAGE, 1);
+    if (rest > doctor->gpu_bytes)
+        return -1;
+    uint64_t layers = (doctor->gpu_bytes - rest) / experts;
+    return layers < (uint64_t)config->n_layer ? (int)layers : config->n_layer;
+}
+
+/* The same shapes on the GPU: what the CPU would have to do. */
+static json_t *gpu_fit(const struct doctor *doctor, const char *name, const struct model_config *config)
+{
+    json_t *contexts = json_array();
+    if (doctor->print)
+        (void)printf("  %-18s", name);
+    for (int i = 0; i < CONTEXTS; i++) {
+        int layers = gpu_layers(doctor, config, context[i]);
+        (void)json_array_append_new(contexts, json_pack("{s:i, s:b, s:i}", "context", context[i], "fits", layers >= 0,
+                                                        "expert_layers", layers < 0 ? 0 : layers));
+        if (!doctor->print)
+            continue;
+        terminal_style(&doctor->terminal, layers >= 0 ? STYLE_GREEN : STYLE_RED);
+        if (layers < 0)
+            (void)printf("%sdoes not fit", i ? "   " : "");
+        else
+            (void)printf("%s%d of %d", i ? "   " : "", layers, config->n_layer);
+        terminal_style(&doctor->terminal, STYLE_PLAIN);
+        (void)printf(" (%dk)", context[i] / 1024);
+    }
+    if (doctor->print)
+        (void)puts("");
+    return json_pack("{s:s, s:i, s:o}", "model", name, "layers", config->n_layer, "contexts", contexts);
+}
+
+static goss_status report_gpu_fit(struct doctor *doctor, goss_error *error)
+{
+    struct model_config small = published(24, 32), large = published(36, 128);
+    json_t *list = json_array();
+    title(doctor, "layers whose experts fit on the GPU beside all else; the CPU computes those of the others");
+    (void)json_array_append_new(list, gpu_fit(doctor, "gpt-oss-20b", &small));
+    (void)json_array_append_new(list, gpu_fit(doctor, "gpt-oss-120b", &large));
+    if (doctor->print)
+        (void)puts("");
+    return add(doctor->report, "gpu_fit", list, error);
+}
+
 static goss_status report_fit(struct doctor *doctor, const struct machine *machine, goss_error *error)
 {
     struct model_config small = published(24, 32), large = published(36, 128);
@@ -219,6 +276,8 @@ goss_status command_doctor(const struct arguments *arguments, goss_error *error)
         status = report_kernels(&doctor, &faults, error);
     if (!status)
         status = report_fit(&doctor, &machine, error);
+    if (!status && doctor.gpu_bytes)
+        status = report_gpu_fit(&doctor, error);
     if (!status)
         status = report_models(&doctor, error);
     if (!status && !doctor.print)

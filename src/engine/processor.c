@@ -25,8 +25,8 @@ static goss_status choose_cuda(const struct model *model, uint64_t gpu_bytes, co
     if (weights > most)
         return error_set(error, GOSS_E_MEMORY,
                          "%s: the weights without experts need %llu MiB; %llu can be used, %llu of %llu are free",
-                         device.name, (unsigned long long)weights >> 20, (unsigned long long)most >> 20,
-                         (unsigned long long)device.memory_free_bytes >> 20,
+                         device.name, (unsigned long long)((weights + (1 << 20) - 1) >> 20),
+                         (unsigned long long)most >> 20, (unsigned long long)device.memory_free_bytes >> 20,
                          (unsigned long long)device.memory_bytes >> 20);
     *table = library->table;
     return GOSS_OK;

@@ -31,3 +31,30 @@ mv lib/gossamer/libgossamer_cuda.so bin/
 "$program" run -m toy --backend cpu --seed 3 -n 20 "hello" >cpu.text 2>/dev/null || fail "run on the CPU failed"
 "$program" run -m toy --backend cuda --seed 3 -n 20 "hello" >cuda.text 2>/dev/null || fail "run on the GPU failed"
 cmp cpu.text cuda.text || fail "an answer of the GPU differs"
+
+# A GPU with less and less memory: the CPU takes the experts of one layer after the other, then all, and no bit differs.
+split_of() { # LIMIT COMMAND ..: the layers whose experts are on the CPU; the output is in `again`
+    limit=$1
+    shift
+    "$program" "$@" --chunk 8 --context 256 --gpu-memory "$limit" 2>err >again || return 1
+    sed -n 's/.*; experts of \([0-9]\) of 4 layers: CPU (.*/\1/p' err
+}
+seen=""
+for limit in 0.0016 0.0014 0.0012 0.0010 0.0009 0.0008 0.0007 0.0006 0.0005 0.0004 0.0003 0.0001; do
+    split=$(split_of "$limit" score -m toy --ids "$ids" --top 3) || fail "auto with --gpu-memory $limit: $(cat err)"
+    cmp cpu again || fail "other bits with --gpu-memory $limit"
+    seen="$seen$split"
+done
+[ "$seen" = 1234 ] || fail "with less and less memory the experts of $seen layers were on the CPU"
+for limit in 0.0010 0.0009 0.0008; do
+    split=$(split_of "$limit" run -m toy --backend cuda --seed 3 -n 20 "hello") || fail "run --gpu-memory $limit: $(cat err)"
+    cmp cpu.text again || fail "an answer of both differs"
+    [ -n "$split" ] && break
+done
+[ -n "$split" ] || fail "run does not use the CPU"
+for limit in 0.0001 0.0003; do # too little for the weights, or for keys and values beside them
+    expect 1 "without experts" "$program" score -m toy --ids 1 --chunk 8 --context 256 --backend cuda --gpu-memory "$limit"
+done
+"$program" doctor | grep -q "gpt-oss-20b  *15 of 24 (8k)" || fail "doctor does not say how much of a model fits on the GPU"
+"$program" doctor --json | python3 -c 'import json,sys; r=json.load(sys.stdin); assert r["gpu_fit"][1]["contexts"][2]=={"context":131072,"fits":True,"expert_layers":0}' ||
+    fail "doctor --json does not say how much of a model fits on the GPU"
