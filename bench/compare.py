@@ -68,6 +68,28 @@ def cpu_name():
     return platform.machine()
 
 
+def arguments(rounds):
+    """What the comparisons' command lines share."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--gossamer", required=True)
+    parser.add_argument("--llama")
+    parser.add_argument("--gossamer-options", default="")
+    parser.add_argument("--llama-options", default="")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--machine", default=cpu_name())
+    parser.add_argument("--name", help="of the model")
+    return parser
+
+
+def circumstances(options):
+    """The columns that they share."""
+    return {"date": datetime.date.today().isoformat(), "machine": options.machine,
+            "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads}
+
+
 @contextlib.contextmanager
 def rows_added(path, columns):
     """Gives a function that adds a row to a CSV, which gets its header if it is new."""
@@ -99,33 +121,22 @@ def compare(options, engines, tests):
                     runs, measured = engine(options, test, n)
                     limit = measured or limit
                     rows += [{"engine": name, "tokens_per_s": f"{rate:.2f}"} for rate in runs]
-                common = {"date": datetime.date.today().isoformat(), "machine": options.machine, "isa": options.isa or "best",
-                          "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads,
-                          "test": test, "n": n, "round": number, "limit": f"{limit:.2f}", "busy": options.busy}
+                common = circumstances(options) | {"isa": options.isa or "best", "test": test, "n": n, "round": number,
+                                                   "limit": f"{limit:.2f}", "busy": options.busy}
                 for row in rows:
                     add(common | row)
                 print(test, n, f"limit {limit:.1f}", *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--csv", required=True)
-    parser.add_argument("--gossamer", required=True)
-    parser.add_argument("--llama")
+    parser = arguments(rounds=3)
     parser.add_argument("--ik")
-    parser.add_argument("--gossamer-options", default="")
-    parser.add_argument("--llama-options", default="")
     parser.add_argument("--ik-options", default="")
     parser.add_argument("--isa", default="")
     parser.add_argument("--prefill", default="128,512,2048")
     parser.add_argument("--depth", default="0,8192")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=1, help="within a run")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--busy", type=int, default=0, help="other programs that compute meanwhile")
-    parser.add_argument("--machine", default=cpu_name())
-    parser.add_argument("--name", help="of the model")
     options = parser.parse_args()
     engines = [("gossamer", gossamer)] + [(f.__name__, f) for f in (llama, ik) if getattr(options, f.__name__)]
     tests = [("prefill", n) for n in numbers(options.prefill)] + [("decode", n) for n in numbers(options.depth)]

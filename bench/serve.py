@@ -10,11 +10,8 @@ all clients together, and the median and longest time to the first token. Both s
 start afresh for each run and get one short request before the clock runs. Only the standard library is needed; rows
 are added to a file that is there.
 """
-import argparse
-import datetime
 import http.client
 import json
-import pathlib
 import random
 import socket
 import statistics
@@ -23,7 +20,7 @@ import sys
 import threading
 import time
 
-from compare import cpu_name, numbers, rows_added
+from compare import arguments, circumstances, numbers, rows_added
 
 COLUMNS = ["date", "machine", "model", "threads", "clients", "prompt", "answer", "round", "server", "tokens_per_s",
            "first_token_s", "first_token_most_s"]
@@ -114,21 +111,11 @@ def measure(server, options, clients, dice):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--csv", required=True)
-    parser.add_argument("--gossamer", required=True)
-    parser.add_argument("--llama")
-    parser.add_argument("--gossamer-options", default="")
-    parser.add_argument("--llama-options", default="")
+    parser = arguments(rounds=2)
     parser.add_argument("--clients", default="1,4,16")
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--answer", type=int, default=64)
     parser.add_argument("--requests", type=int, default=2, help="of each client")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--machine", default=cpu_name())
-    parser.add_argument("--name", help="of the model")
     options = parser.parse_args()
     servers = ["gossamer"] + (["llama"] if options.llama else [])
     with rows_added(options.csv, COLUMNS) as add:
@@ -136,10 +123,9 @@ def main():
             for clients in numbers(options.clients):
                 for server in servers[number % len(servers):] + servers[:number % len(servers)]:
                     row = measure(server, options, clients, random.Random(f"{number} {clients}"))
-                    add({"date": datetime.date.today().isoformat(), "machine": options.machine,
-                         "model": options.name or pathlib.Path(options.model).parent.name, "threads": options.threads,
-                         "clients": clients, "prompt": options.prompt, "answer": options.answer, "round": number,
-                         "server": server} | row)
+                    add(circumstances(options) | {
+                        "clients": clients, "prompt": options.prompt, "answer": options.answer, "round": number,
+                        "server": server} | row)
                     print(clients, server, *row.values(), flush=True)
 
 

@@ -140,23 +140,24 @@ def openai_responses_stream_helper_gives_the_final_response():
         assert stream.get_final_response().output_text == SAID
 
 
+def result_of_the_call(a):
+    call = next(item for item in a.output if item.type == "function_call")
+    assert (call.name, call.arguments, call.status) == ("get_weather", ARGUMENTS, "completed"), a
+    return {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+
+
 @check
 def openai_responses_call_and_continue_by_id():
     a = caller.responses.create(model="m", input="How is the weather?", tools=TOOLS)
-    call = next(item for item in a.output if item.type == "function_call")
-    assert (call.name, call.arguments, call.status) == ("get_weather", ARGUMENTS, "completed"), a
-    answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
-    b = caller.responses.create(model="m", previous_response_id=a.id, input=[answer], tools=TOOLS)
+    b = caller.responses.create(model="m", previous_response_id=a.id, input=[result_of_the_call(a)], tools=TOOLS)
     assert b.output_text == SAID and b.previous_response_id == a.id and b.usage.input_tokens_details.cached_tokens > 0, b
 
 
 @check
 def openai_responses_call_and_continue_by_sending_everything_back():
     a = caller.responses.create(model="m", input="How is the weather?", tools=TOOLS, store=False, include=["reasoning.encrypted_content"])
-    call = next(item for item in a.output if item.type == "function_call")
-    answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
     items = [item.model_dump(exclude_none=True) for item in a.output]
-    b = caller.responses.create(model="m", input=[*ASK, *items, answer], tools=TOOLS, store=False)
+    b = caller.responses.create(model="m", input=[*ASK, *items, result_of_the_call(a)], tools=TOOLS, store=False)
     assert b.output_text == SAID, b
 
 
@@ -182,9 +183,7 @@ def openai_responses_go_on_over_a_websocket():
                     return event.response
 
         a = ask(input="How is the weather?")
-        call = next(item for item in a.output if item.type == "function_call")
-        answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
-        assert ask(previous_response_id=a.id, input=[answer]).output_text == SAID
+        assert ask(previous_response_id=a.id, input=[result_of_the_call(a)]).output_text == SAID
         warm = ask(generate=False, input="How is the weather?")
         assert warm.output == [] and ask(previous_response_id=warm.id, input="Now?").output[-1].type == "function_call"
 
