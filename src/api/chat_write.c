@@ -116,7 +116,7 @@ static void write_logprobs(const struct answer *answer, const struct answer_choi
     json_out_close(json, '}');
 }
 
-static void write_usage(const struct answer *answer, struct json_out *json)
+void completion_usage(const struct answer *answer, struct json_out *json)
 {
     int reasoning;
     struct usage usage = answer_usage(answer, &reasoning);
@@ -179,7 +179,7 @@ void chat_object(const struct answer *answer, struct json_out *json)
         json_out_close(json, '}');
     }
     json_out_close(json, ']');
-    write_usage(answer, json);
+    completion_usage(answer, json);
     write_effective(answer, json);
     json_out_close(json, '}');
 }
@@ -327,7 +327,7 @@ static void answer_ends(const struct answer *answer, struct json_out *json)
     if (answer->request->usage_in_stream && answer->status != ANSWER_FAILED) {
         open_chunk(answer, json);
         json_out_close(json, ']');
-        write_usage(answer, json);
+        completion_usage(answer, json);
         write_effective(answer, json);
         json_out_close(json, '}');
         sse_end(json);

@@ -119,20 +119,6 @@ static void write_choice(const struct answer *answer, const struct answer_change
     json_out_close(json, '}');
 }
 
-static void write_usage(const struct answer *answer, struct json_out *json)
-{
-    int reasoning;
-    struct usage usage = answer_usage(answer, &reasoning);
-    json_out_open(json, "usage", '{');
-    json_out_integer(json, "prompt_tokens", usage.prompt_tokens);
-    json_out_integer(json, "completion_tokens", usage.answer_tokens);
-    json_out_integer(json, "total_tokens", (long long)usage.prompt_tokens + usage.answer_tokens);
-    json_out_open(json, "prompt_tokens_details", '{');
-    json_out_integer(json, "cached_tokens", usage.cached_tokens);
-    json_out_close(json, '}');
-    json_out_close(json, '}');
-}
-
 void completions_object(const struct answer *answer, struct json_out *json)
 {
     json_out_open(json, NULL, '{');
@@ -153,7 +139,7 @@ void completions_object(const struct answer *answer, struct json_out *json)
         buffer_free(&text);
     }
     json_out_close(json, ']');
-    write_usage(answer, json);
+    completion_usage(answer, json);
     json_out_close(json, '}');
 }
 
@@ -206,7 +192,7 @@ static void answer_ends(const struct answer *answer, struct json_out *json)
         write_head(answer, json);
         json_out_open(json, "choices", '[');
         json_out_close(json, ']');
-        write_usage(answer, json);
+        completion_usage(answer, json);
         json_out_close(json, '}');
         sse_end(json);
     }

@@ -54,6 +54,9 @@ void sealed_write(const struct answer_item *item, struct json_out *json);
 /* Its "usage". */
 void responses_usage(const struct answer *answer, struct json_out *json);
 
+/* "usage" of chat and text completions. */
+void completion_usage(const struct answer *answer, struct json_out *json);
+
 /* Sums over the choices; the prompt of several choices counts once. */
 struct usage answer_usage(const struct answer *answer, int *reasoning);
 
