@@ -9,20 +9,11 @@
 #include "support/toy_engine.h"
 #include "support/toy_model.h"
 
-enum { REQUESTS = 7, MOST_PROMPT = 620, ANSWER = 10, CONTEXT = 700 };
-
-struct asked {
-    int32_t id[MOST_PROMPT];
-    int32_t boundary[2];
-    struct sequence_request request;
-    struct sampled expected[ANSWER], found[ANSWER];
-    int n_expected, n_found;
-    struct sequence *sequence;
-};
+enum { REQUESTS = 7, ANSWER = 10, CONTEXT = 700 };
 
 struct fixture {
     struct model *model;
-    struct asked asked[REQUESTS];
+    struct toy_asked asked[REQUESTS];
 };
 
 /* Seven prompts that share one of two beginnings, with parting points around the page boundaries. */
@@ -30,7 +21,7 @@ static void make_requests(struct fixture *f)
 {
     static const int shared[REQUESTS] = {249, 240, 255, 256, 257, 513, 512};
     for (int i = 0; i < REQUESTS; i++) {
-        struct asked *a = &f->asked[i];
+        struct toy_asked *a = &f->asked[i];
         int n = shared[i] + 1 + 11 * i;
         for (int p = 0; p < n; p++) {
             uint32_t words[4];
@@ -65,14 +56,9 @@ static int setup(void **state)
     make_requests(f);
     struct engine *engine = open_engine(f, (struct engine_options){.threads = 1, .isa = "scalar", .chunk = 512});
     for (int i = 0; i < REQUESTS; i++) {
-        struct asked *a = &f->asked[i];
+        struct toy_asked *a = &f->asked[i];
         a->request.no_cache = true;
-        assert_int_equal(engine_add(engine, &a->request, &a->sequence, NULL), GOSS_OK);
-        while (engine_step(engine))
-            while (sequence_next(a->sequence, &a->expected[a->n_expected]))
-                a->n_expected++;
-        assert_true(a->n_expected > 0 && sequence_finish(a->sequence) != FINISH_ERROR);
-        engine_release(engine, a->sequence);
+        toy_asked_alone(engine, a);
         a->request.no_cache = false;
     }
     engine_close(engine);
@@ -88,44 +74,24 @@ static int teardown(void **state)
     return 0;
 }
 
-static void check(struct engine *engine, struct asked *a)
-{
-    assert_int_equal(a->n_found, a->n_expected);
-    for (int i = 0; i < a->n_found; i++) {
-        assert_int_equal(a->found[i].id, a->expected[i].id);
-        assert_memory_equal(&a->found[i].logprob, &a->expected[i].logprob, sizeof(double));
-        for (int j = 0; j < a->found[i].n_top; j++) {
-            assert_int_equal(a->found[i].top[j].id, a->expected[i].top[j].id);
-            assert_memory_equal(&a->found[i].top[j].logprob, &a->expected[i].top[j].logprob, sizeof(double));
-        }
-    }
-    engine_release(engine, a->sequence);
-    a->sequence = NULL;
-    a->n_found = 0;
-}
-
 /* All requests, each joining two steps after the one before; `cancel` drops the fifth on its way and asks it again. */
 static void run_crowd(struct fixture *f, struct engine *engine, bool cancel)
 {
     int joined = 0, gone = 0;
     for (int step = 0; gone < REQUESTS; step++) {
-        if (step % 2 == 0 && joined < REQUESTS) {
-            struct asked *a = &f->asked[joined++];
-            assert_int_equal(engine_add(engine, &a->request, &a->sequence, NULL), GOSS_OK);
-        }
+        if (step % 2 == 0 && joined < REQUESTS)
+            toy_asked_add(engine, &f->asked[joined++]);
         engine_step(engine);
         for (int i = 0; i < joined; i++) {
-            struct asked *a = &f->asked[i];
-            while (a->sequence && sequence_next(a->sequence, &a->found[a->n_found]))
-                a->n_found++;
+            struct toy_asked *a = &f->asked[i];
+            toy_asked_pull(a);
             if (cancel && i == 4 && a->n_found == 3) {
                 engine_release(engine, a->sequence);
-                a->n_found = 0;
-                assert_int_equal(engine_add(engine, &a->request, &a->sequence, NULL), GOSS_OK);
+                toy_asked_add(engine, a);
                 cancel = false;
             }
             if (a->sequence && sequence_finish(a->sequence) != FINISH_NONE) {
-                check(engine, a);
+                toy_asked_check(engine, a);
                 gone++;
             }
         }
@@ -170,7 +136,7 @@ static void eviction_and_preemption_do_not_change_a_bit(void **state)
 }
 
 /* Fills [n_id][n_vocab]. */
-static void score(const struct fixture *f, const struct asked *a, struct engine_options options, float *logits)
+static void score(const struct fixture *f, const struct toy_asked *a, struct engine_options options, float *logits)
 {
     struct engine *engine = open_engine(f, options);
     struct sequence *sequence;
@@ -191,7 +157,7 @@ static void score(const struct fixture *f, const struct asked *a, struct engine_
 static void scores_have_the_same_bits_in_any_chunks(void **state)
 {
     struct fixture *f = *state;
-    const struct asked *a = &f->asked[3];
+    const struct toy_asked *a = &f->asked[3];
     size_t bytes = (size_t)a->request.n_id * f->model->config.n_vocab * sizeof(float);
     float *expected = malloc(bytes), *found = malloc(bytes);
     score(f, a, (struct engine_options){.threads = 1, .isa = "scalar", .chunk = 512, .score_rows = 512}, expected);

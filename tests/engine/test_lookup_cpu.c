@@ -10,19 +10,11 @@
 #include "support/toy_engine.h"
 #include "support/toy_model.h"
 
-enum { REQUESTS = 24, MOST_PROMPT = 540, ANSWER = 50, CONTEXT = 700 };
-
-struct asked {
-    int32_t id[MOST_PROMPT];
-    struct sequence_request request;
-    struct sampled expected[ANSWER], found[ANSWER];
-    int n_expected, n_found;
-    struct sequence *sequence;
-};
+enum { REQUESTS = 24, ANSWER = 50, CONTEXT = 700 };
 
 struct fixture {
     struct model *model;
-    struct asked asked[REQUESTS];
+    struct toy_asked asked[REQUESTS];
 };
 
 /* Prompts that end around the width of the window, of its ring and of pages, and that repeat themselves, so that there
@@ -31,7 +23,7 @@ static void make_requests(struct fixture *f)
 {
     static const int end[] = {18, 34, 46, 236, 250, 500, 511, 520};
     for (int i = 0; i < REQUESTS; i++) {
-        struct asked *a = &f->asked[i];
+        struct toy_asked *a = &f->asked[i];
         int n = end[i % 8] + i / 8;
         for (int p = 0; p < n; p++) {
             uint32_t words[4];
@@ -61,13 +53,8 @@ static int setup(void **state)
     make_requests(f);
     struct engine *engine = open_engine(f, (struct engine_options){.threads = 1, .lookup = LOOKUP_OFF});
     for (int i = 0; i < REQUESTS; i++) {
-        struct asked *a = &f->asked[i];
-        assert_int_equal(engine_add(engine, &a->request, &a->sequence, NULL), GOSS_OK);
-        while (engine_step(engine))
-            while (sequence_next(a->sequence, &a->expected[a->n_expected]))
-                a->n_expected++;
-        assert_int_equal(a->n_expected, ANSWER);
-        engine_release(engine, a->sequence);
+        toy_asked_alone(engine, &f->asked[i]);
+        assert_int_equal(f->asked[i].n_expected, ANSWER);
     }
     engine_close(engine);
     *state = f;
@@ -82,34 +69,17 @@ static int teardown(void **state)
     return 0;
 }
 
-static void check(struct engine *engine, struct asked *a)
-{
-    assert_int_equal(a->n_found, a->n_expected);
-    for (int i = 0; i < a->n_found; i++) {
-        const struct sampled *found = &a->found[i], *expected = &a->expected[i];
-        assert_int_equal(found->id, expected->id);
-        assert_memory_equal(&found->logprob, &expected->logprob, sizeof(double));
-        for (int j = 0; j < found->n_top; j++) {
-            assert_int_equal(found->top[j].id, expected->top[j].id);
-            assert_memory_equal(&found->top[j].logprob, &expected->top[j].logprob, sizeof(double));
-        }
-    }
-    engine_release(engine, a->sequence);
-    a->n_found = 0;
-}
-
 static struct engine_stats run_all(struct fixture *f, struct engine_options options)
 {
     struct engine *engine = open_engine(f, options);
     for (int i = 0; i < REQUESTS; i++)
-        assert_int_equal(engine_add(engine, &f->asked[i].request, &f->asked[i].sequence, NULL), GOSS_OK);
+        toy_asked_add(engine, &f->asked[i]);
     while (engine_step(engine))
         for (int i = 0; i < REQUESTS; i++)
-            while (sequence_next(f->asked[i].sequence, &f->asked[i].found[f->asked[i].n_found]))
-                f->asked[i].n_found++;
+            toy_asked_pull(&f->asked[i]);
     struct engine_stats stats = engine_stats(engine);
     for (int i = 0; i < REQUESTS; i++)
-        check(engine, &f->asked[i]);
+        toy_asked_check(engine, &f->asked[i]);
     engine_close(engine);
     return stats;
 }
