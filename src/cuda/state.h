@@ -86,7 +86,8 @@ struct kv {
     uint16_t *rings;         /* [n_ring][sliding layer][n_kv_head][ring_tiles][tile] */
 };
 
-/* Lays arrays out in one block of device memory: first with base NULL to add up the sizes, then again to place them. */
+/* Lays arrays out in one block of device memory: first with base NULL to add up the sizes, with addresses that mean
+ * nothing, then again to place them. */
 struct layout {
     uint8_t *base;
     size_t used;
@@ -100,9 +101,9 @@ static inline void layout_place(struct layout *layout, void **array, size_t item
     if (__builtin_mul_overflow(count_a, count_b, &bytes) || __builtin_mul_overflow(bytes, item, &bytes) ||
         __builtin_add_overflow(layout->used, bytes, &end) || end > SIZE_MAX / 2) {
         layout->overflow = true;
-        return;
+        end = layout->used;
     }
-    *array = layout->base ? layout->base + layout->used : NULL;
+    *array = (void *)((uintptr_t)layout->base + layout->used);
     layout->used = (end + 255) / 256 * 256;
 }
 
