@@ -8,18 +8,8 @@
 #include "api/chat.h"
 #include "api/responses.h"
 #include "support/harmony.h"
+#include "support/weather.h"
 #include "support/wire.h"
-
-static const char answer_script[] = "<|channel|>analysis<|message|>Think.<|end|><|start|>assistant<|channel|>final"
-                                    "<|message|>It is sunny.<|return|>";
-static const char call_script[] =
-    "<|channel|>analysis<|message|>I need the weather.<|end|><|start|>assistant<|channel|>commentary "
-    "to=functions.get_weather <|constrain|>json<|message|>{\"city\":  \"Paris\", \"b\": 1, \"a\": 2}<|call|>";
-#define TOOL "{\"type\":\"function\",\"name\":\"get_weather\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}"
-#define STRICT_TOOL                                                                                                    \
-    "{\"type\":\"function\",\"name\":\"get_time\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"properties\":" \
-    "{}}}"
-#define CHAT_TOOL "{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"parameters\":{\"type\":\"object\"}}}"
 
 /* ---- A: the API ---- */
 
