@@ -1,6 +1,6 @@
 #include "support/toy_checkpoint.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -487,25 +487,21 @@ char *toy_folder(void)
     return folder;
 }
 
-static void remove_tree(const char *path, int depth)
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
-    DIR *dir = opendir(path);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        char *child = file_join(path, entry->d_name);
-        assert_non_null(child);
-        if (unlink(child) != 0 && depth)
-            remove_tree(child, depth - 1);
-        free(child);
-    }
-    if (dir)
-        closedir(dir);
-    (void)rmdir(path);
+    (void)status;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+void toy_remove_tree(const char *folder)
+{
+    (void)nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 void toy_remove(char *folder)
 {
-    remove_tree(folder, 1);
+    toy_remove_tree(folder);
     free(folder);
 }

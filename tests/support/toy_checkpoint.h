@@ -42,8 +42,9 @@ struct toy toy_default(void);
 /* Makes the folder if it is missing. A failure fails the running test. */
 void toy_write(const struct toy *toy, enum toy_form form, const char *path);
 
-/* A fresh folder under /tmp, and its removal with everything in it (one level of folders). Free the name. */
+/* A fresh folder under /tmp, and its removal with everything in it. Free the name. */
 char *toy_folder(void);
 void toy_remove(char *folder); /* frees the name as well */
+void toy_remove_tree(const char *folder);
 
 #endif
