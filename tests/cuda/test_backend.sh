@@ -2,6 +2,7 @@
 program=$1 tests=$2 tools=$3
 . "$tests/apps/lib.sh"
 "$tools/make_toy" hf toy || fail "no toy folder"
+[ ! -e "$tools/libgossamer_cuda.so" ] || fail "the library lies beside the programs of other tests, which then run on it"
 ids=$(seq -s, 0 59)
 mkdir -p bin lib/gossamer
 cp "$program" bin/gossamer
@@ -18,7 +19,7 @@ cp "$tools/libserve_leak.so" bin/libgossamer_cuda.so
 expect 1 "of another version" "$program" score -m toy --ids 1 --backend cuda
 rm bin/libgossamer_cuda.so
 
-cp "$tools/libgossamer_cuda.so" lib/gossamer/
+cp "$tools/emulated/libgossamer_cuda.so" lib/gossamer/
 "$program" score -m toy --ids "$ids" --top 3 --backend cpu | cmp cpu - || fail "cpu differs from auto without a library"
 for options in "--backend cuda" "--backend auto --chunk 7" "--backend cuda --chunk 1"; do
     # shellcheck disable=SC2086 # a list of words is meant
