@@ -1,10 +1,11 @@
 /* Compares the CUDA backend with the CPU's on a synthetic model of a real shape, then measures it. Needs the CUDA
  * runtime and a C library alone. Lines of CSV: what,n,value,unit.
  *
- *     bench_cuda 20b|120b|tiny [serial] [equal] [decode] [prefill] [batch] [stages]
+ *     bench_cuda 20b|120b|tiny [serial] [memory=GIB] [equal] [decode] [prefill] [batch] [stages]
  *
  * Without a list: all parts. With `serial` no kernel begins before the one in front of it has ended, which shows what
- * that is worth, or whether it is at fault. The exit status is not 0 if a bit differs. */
+ * that is worth, or whether it is at fault. `memory` plays a smaller GPU: the CPU computes the experts of the layers
+ * that do not fit. The exit status is not 0 if a bit differs. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,6 +19,12 @@ extern "C" {
 }
 
 enum { CHUNK = 2048, EQUAL_LAYERS = 2, EQUAL_ROWS = 40, EQUAL_STEPS = 12, MOST_SEQUENCES = 256 };
+
+/* What the command line says of all parts. */
+struct setting {
+    bool serial;
+    uint64_t gpu_bytes;
+};
 
 struct run {
     const struct backend_table *table;
@@ -35,8 +42,8 @@ struct run {
     exit(2);
 }
 
-static void run_open(struct run *run, const struct backend_table *table, const struct model *model, bool serial,
-                     int max_rows, int sequences, int context)
+static void run_open(struct run *run, const struct backend_table *table, const struct model *model,
+                     const struct setting &setting, int max_rows, int sequences, int context)
 {
     goss_error error;
     *run = {.table = table, .model = model, .max_rows = max_rows, .pages_of = (context + KV_PAGE - 1) / KV_PAGE};
@@ -46,12 +53,16 @@ static void run_open(struct run *run, const struct backend_table *table, const s
                                       .max_outputs = sequences > EQUAL_ROWS ? sequences : EQUAL_ROWS,
                                       .max_sequences = sequences,
                                       .pages = run->pages_of * sequences,
-                                      .rings = sequences};
+                                      .rings = sequences,
+                                      .gpu_bytes = setting.gpu_bytes,
+                                      .host = &cpu_backend};
     double begin = clock_seconds();
     if (table->open(&run->backend, model, &options, &error))
         stop(error.text);
-    if (serial && table == gossamer_cuda.table)
+    if (setting.serial && table == gossamer_cuda.table)
         run->backend->overlap = false;
+    if (table == gossamer_cuda.table)
+        (void)printf("expert_layers,%d,%d,layers\n", model->config.n_layer, table->expert_layers(run->backend));
     (void)printf("open_%s,%d,%.3f,s\n", table->name, model->config.n_layer, clock_seconds() - begin);
     size_t rows = (size_t)max_rows;
     run->token = (int32_t *)calloc(rows, sizeof *run->token);
@@ -112,13 +123,13 @@ static size_t differing(const float *a, const float *b, size_t n)
 }
 
 /* A prompt of one and of three sequences, then single rows, then two rows of each. */
-static bool compare(const struct model *whole, bool serial)
+static bool compare(const struct model *whole, const struct setting &setting)
 {
     struct model model = synthetic_part(whole, EQUAL_LAYERS);
     struct run gpu, cpu;
     size_t vocab = model.config.n_vocab, bad = 0;
-    run_open(&gpu, gossamer_cuda.table, &model, serial, 3 * EQUAL_ROWS, 3, 1024);
-    run_open(&cpu, &cpu_backend, &model, serial, 3 * EQUAL_ROWS, 3, 1024);
+    run_open(&gpu, gossamer_cuda.table, &model, setting, 3 * EQUAL_ROWS, 3, 1024);
+    run_open(&cpu, &cpu_backend, &model, setting, 3 * EQUAL_ROWS, 3, 1024);
     for (int i = 0; i < EQUAL_STEPS; i++) {
         int sequences = i < 6 ? 1 : 3, n = i % 6 == 0 ? EQUAL_ROWS : i % 6 < 4 ? 1 : 2;
         int position = i % 6 == 0 ? 0 : EQUAL_ROWS + (i % 6 < 4 ? i % 6 - 1 : 3 + 2 * (i % 6 - 4));
@@ -175,31 +186,33 @@ static void stage_unembed(struct backend *b, int)
 /* Every stage of a step by itself, over all layers, between two events. */
 static void measure_stages(struct run *run, int sequences, int n, int position)
 {
-    static const struct {
+    struct backend *b = run->backend;
+    const int all = run->model->config.n_layer, mine = b->expert_layers;
+    const struct {
         const char *name;
         void (*stage)(struct backend *, int layer);
-        bool layered;
-    } stages[] = {{"embed", stage_embed, false},      {"qkv", qkv_stage, true},     {"attend", attend_stage, true},
-                  {"attn_out", attn_out_stage, true}, {"route", route_stage, true}, {"experts", experts_stage, true},
-                  {"unembed", stage_unembed, false}};
-    struct backend *b = run->backend;
+        int layers;
+    } stages[] = {{"embed", stage_embed, 1},         {"qkv", qkv_stage, all},      {"attend", attend_stage, all},
+                  {"attn_out", attn_out_stage, all}, {"route", route_stage, mine}, {"experts", experts_stage, mine},
+                  {"unembed", stage_unembed, 1}};
     cudaEvent_t from, to;
     float milliseconds = 0.0f;
     step(run, sequences, n, position, false);
     if (cudaEventCreate(&from) || cudaEventCreate(&to))
         stop("no events");
     for (const auto &s : stages) {
-        int rounds = 5, layers = s.layered ? run->model->config.n_layer : 1;
+        int rounds = 5;
         for (int i = -1; i < rounds; i++) { /* one round to warm up */
             if (i == 0)
                 (void)cudaEventRecord(from, b->stream);
-            for (int l = 0; l < layers; l++)
+            for (int l = 0; l < s.layers; l++)
                 s.stage(b, l);
         }
         (void)cudaEventRecord(to, b->stream);
         if (cudaEventSynchronize(to) || cudaEventElapsedTime(&milliseconds, from, to) || b->failed)
             stop("a stage failed");
-        (void)printf("stage_%s,%d,%.2f,us a layer\n", s.name, sequences * n, milliseconds * 1e3f / rounds / layers);
+        (void)printf("stage_%s,%d,%.2f,us a layer\n", s.name, sequences * n,
+                     milliseconds * 1e3f / rounds / max(s.layers, 1));
     }
     (void)cudaEventDestroy(from);
     (void)cudaEventDestroy(to);
@@ -226,10 +239,20 @@ static bool named(int argc, char **argv, const char *word)
     return false;
 }
 
+static struct setting setting_of(int argc, char **argv)
+{
+    struct setting setting = {named(argc, argv, "serial"), 0};
+    for (int i = 2; i < argc; i++)
+        if (strncmp(argv[i], "memory=", 7) == 0)
+            setting.gpu_bytes = (uint64_t)(atof(argv[i] + 7) * (1 << 30));
+    return setting;
+}
+
 /* Whether the arguments ask for a part. */
 static bool asked(int argc, char **argv, const char *part)
 {
-    return named(argc, argv, part) || argc - named(argc, argv, "serial") <= 2;
+    struct setting setting = setting_of(argc, argv);
+    return named(argc, argv, part) || argc - setting.serial - (setting.gpu_bytes > 0) <= 2;
 }
 
 int main(int argc, char **argv)
@@ -237,13 +260,14 @@ int main(int argc, char **argv)
     struct model *model = argc > 1 ? synthetic_open(argv[1]) : NULL;
     if (!model)
         stop("which model: 20b, 120b or tiny?");
-    bool tiny = strcmp(argv[1], "tiny") == 0, serial = named(argc, argv, "serial"), equal = true;
+    struct setting setting = setting_of(argc, argv);
+    bool tiny = strcmp(argv[1], "tiny") == 0, equal = true;
     (void)printf("what,n,value,unit\ntoken_bytes,1,%.0f,bytes\n", token_bytes(model));
     if (asked(argc, argv, "equal"))
-        equal = compare(model, serial);
+        equal = compare(model, setting);
     struct run run;
     int chunk = tiny ? 16 : CHUNK, longest = tiny ? 16 : 8192, steps = tiny ? 2 : 100;
-    run_open(&run, gossamer_cuda.table, model, serial, chunk, 1, longest + 256);
+    run_open(&run, gossamer_cuda.table, model, setting, chunk, 1, longest + 256);
     (void)printf("device,1,1,%s\n", run.table->isa(run.backend));
     if (asked(argc, argv, "decode"))
         for (int depth = tiny ? 16 : 128; depth <= longest; depth *= tiny ? 4 : 8)
@@ -258,7 +282,7 @@ int main(int argc, char **argv)
     run_close(&run);
     if (asked(argc, argv, "batch")) {
         int most = tiny ? 16 : MOST_SEQUENCES;
-        run_open(&run, gossamer_cuda.table, model, serial, chunk, most, tiny ? 64 : 1280);
+        run_open(&run, gossamer_cuda.table, model, setting, chunk, most, tiny ? 64 : 1280);
         for (int sequences = 2; sequences <= most; sequences *= 2)
             measure_decode(&run, "batch", sequences, tiny ? 16 : 1024, steps / 2);
         measure_stages(&run, most / 4, 1, tiny ? 16 : 1024);
