@@ -31,6 +31,7 @@ static void place_activations(struct layout *l, struct backend *b)
     place_panel(l, &a->hidden_in, slots, c->d_ff);
     PLACE(l, a->hidden, slots, c->d_ff);
     PLACE(l, a->out, slots, d);
+    PLACE(l, a->out_done, d / (2 * TILE_ROWS), 1);
     PLACE(l, a->router_sum, rows * ((d + SEGMENT - 1) / SEGMENT), (size_t)group_count(c->n_expert) * TILE_ROWS);
     PLACE(l, a->router_done, (rows + FEW_ROWS - 1) / FEW_ROWS, 1);
     PLACE(l, a->chosen, rows, k);
@@ -39,6 +40,7 @@ static void place_activations(struct layout *l, struct backend *b)
     PLACE(l, a->slot_of, slots, 1);
     PLACE(l, a->expert_first, (size_t)c->n_expert + 1, 1);
     PLACE(l, a->active, c->n_expert, 1);
+    PLACE(l, a->active_count, 1, 1);
     PLACE(l, a->logits, b->max_outputs, c->n_vocab);
     attend_place(l, b);
     sample_place(l, b);

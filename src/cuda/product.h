@@ -2,6 +2,7 @@
 #ifndef CUDA_PRODUCT_H
 #define CUDA_PRODUCT_H
 
+#include "cuda/combine.h"
 #include "cuda/epilogue.h"
 #include "cuda/kv.h"
 #include "cuda/norm.h"
@@ -9,6 +10,7 @@
 /* What becomes of a sum, its bias added. */
 enum finish {
     FINISH_STORE,    /* out = it */
+    FINISH_COMBINE,  /* the same, and the last expert of a pair of row groups combines them: few columns alone */
     FINISH_RESIDUAL, /* out = out + it */
     FINISH_SWIGLU,   /* gate and up become one hidden value */
     FINISH_HEADS     /* queries and keys are turned; queries go out, keys and values into the cache */
@@ -29,9 +31,12 @@ struct product {
     const float *gain;  /* .. and before that normed, if this is not NULL */
     float eps;          /* of the norm */
     enum finish finish;
-    float *out;              /* [n][rows], or [n][rows / 2] of hidden values */
-    float limit;             /* of SwiGLU */
-    const int32_t *unfolded; /* see state.h; product_many.cu reads it */
+    float *out;                     /* [n][rows], or [n][rows / 2] of hidden values */
+    float limit;                    /* of SwiGLU */
+    const int32_t *unfolded;        /* see state.h; product_many.cu reads it */
+    struct combination combination; /* FINISH_COMBINE: .. */
+    const int32_t *active_count;    /* .. experts that are there */
+    int32_t *done;                  /* .. [pairs] those that are done; 0 before and after */
 };
 
 static __host__ __device__ inline int pair_count(const struct product &p)

@@ -156,6 +156,14 @@ DEVICE float join(const float *sum, int segments)
     return total;
 }
 
+/* Rows of the batch add what all experts say of a pair's outputs. */
+DEVICE void combine_pair(const struct combination &c, int pair)
+{
+    enum { FOURS = 2 * TILE_ROWS / 4 };
+    for (int i = (int)threadIdx.x; i < c.n_row * FOURS; i += (int)blockDim.x)
+        combine_four(c, i / FOURS, pair * 2 * TILE_ROWS + i % FOURS * 4);
+}
+
 template <bool MXFP4, int FINISH>
 static __global__ void __launch_bounds__(32 * WARPS, 2) few_columns(const struct product p, const struct heads heads)
 {
@@ -203,6 +211,8 @@ static __global__ void __launch_bounds__(32 * WARPS, 2) few_columns(const struct
         for (int i = (int)threadIdx.x; i < n * TILE_ROWS; i += (int)blockDim.x)
             finish<FINISH>(p, heads, expert, pair, i % TILE_ROWS, first + i / TILE_ROWS, join(s.sum + i, segments),
                            join(s.sum + segments * FEW_ROWS * TILE_ROWS + i, segments));
+        if (FINISH == FINISH_COMBINE && comes_last(&p.done[pair], *p.active_count))
+            combine_pair(p.combination, pair);
         __syncthreads();
     }
 }
@@ -228,6 +238,7 @@ void product_few(struct backend *b, const struct product &p, const struct heads 
     bool mxfp4 = p.w.type == DTYPE_TILE_MXFP4;
     switch (p.finish) {
     case FINISH_STORE: (mxfp4 ? run<true, FINISH_STORE> : run<false, FINISH_STORE>)(b, p, heads); break;
+    case FINISH_COMBINE: (mxfp4 ? run<true, FINISH_COMBINE> : run<false, FINISH_COMBINE>)(b, p, heads); break;
     case FINISH_RESIDUAL: (mxfp4 ? run<true, FINISH_RESIDUAL> : run<false, FINISH_RESIDUAL>)(b, p, heads); break;
     case FINISH_SWIGLU: (mxfp4 ? run<true, FINISH_SWIGLU> : run<false, FINISH_SWIGLU>)(b, p, heads); break;
     case FINISH_HEADS: (mxfp4 ? run<true, FINISH_HEADS> : run<false, FINISH_HEADS>)(b, p, heads); break;

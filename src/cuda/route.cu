@@ -28,7 +28,7 @@ struct route {
     int32_t *done;      /* [tiles of rows] segments and groups that are summed; 0 before and after */
     int32_t *chosen;    /* [n_row][n_active] */
     float *weight;      /* [n_row][n_active] */
-    int32_t *expert_first, *slot_of, *place, *active;
+    int32_t *expert_first, *slot_of, *place, *active, *active_count;
 };
 
 static __host__ __device__ inline int segment_count(const struct route &r)
@@ -249,6 +249,8 @@ DEVICE void sort_few(const struct route &r)
     }
     for (int i = before + lane; warp == 0 && i < r.n_expert; i += 32)
         r.active[i] = -1;
+    if (threadIdx.x == 0)
+        *r.active_count = before;
 }
 
 /* Many slots: a CTA an expert, each warp a run of slots. */
@@ -278,19 +280,6 @@ static __global__ void __launch_bounds__(32 * SORTERS) sort_many(const struct ro
 
 /* ---- the kernel ---- */
 
-/* Whether this CTA is the last one of its rows; then it may read what the others have written. */
-DEVICE bool is_last(const struct route &r)
-{
-    __shared__ int32_t before;
-    fence_device();
-    __syncthreads();
-    if (threadIdx.x == 0)
-        before = atomic_add_i32(&r.done[blockIdx.y], 1);
-    __syncthreads();
-    fence_device();
-    return before == (int)gridDim.x - 1;
-}
-
 template <bool FEW> static __global__ void __launch_bounds__(THREADS) route_rows(const struct route r)
 {
     float *weight = reinterpret_cast<float *>(SHARED_BYTES()), *row = weight + (int)SEGMENT * TILE_ROWS;
@@ -309,13 +298,11 @@ template <bool FEW> static __global__ void __launch_bounds__(THREADS) route_rows
     if (first + t < r.n_row)
         r.sum[((size_t)(first + t) * segment_count(r) + part.segment) * width + part.group * TILE_ROWS + expert] =
             sum_part(weight + expert, row + t * PITCH, part.n);
-    if (!is_last(r))
+    if (!comes_last(&r.done[blockIdx.y], (int)gridDim.x))
         return;
     float *logit = weight + (size_t)warp * 2 * r.n_expert;
     for (int i = warp; i < ROWS && first + i < r.n_row; i += THREADS / 32)
         choose(r, first + i, logit, reinterpret_cast<int *>(logit + r.n_expert));
-    if (threadIdx.x == 0)
-        r.done[blockIdx.y] = 0;
     __syncthreads();
     if (r.n_row <= FEW_ROWS)
         sort_few(r);
@@ -344,7 +331,8 @@ void route_stage(struct backend *b, int layer)
                       .expert_first = b->a.expert_first,
                       .slot_of = b->a.slot_of,
                       .place = b->a.place,
-                      .active = b->a.active};
+                      .active = b->a.active,
+                      .active_count = b->a.active_count};
     bool few = r.n_row <= FEW_ROWS && route_bytes(r, true) <= (size_t)b->shared_limit;
     dim3 grid(segment_count(r) * group_count(r.n_expert), (r.n_row + ROWS - 1) / ROWS);
     if (!few)

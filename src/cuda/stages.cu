@@ -96,9 +96,17 @@ void experts_stage(struct backend *b, int layer)
                            .finish = FINISH_STORE,
                            .out = b->a.out,
                            .unfolded = b->unfolded};
+    bool few = is_integer(&down.w) && product_few_fits(b, down);
+    if (few) {
+        down.finish = FINISH_COMBINE;
+        down.combination = combination_of(b);
+        down.active_count = b->a.active_count;
+        down.done = b->a.out_done;
+    }
     multiply(b, gate_up);
     multiply_rows(b, down, b->a.hidden_in);
-    combine_stage(b);
+    if (!few)
+        combine_stage(b);
 }
 
 void unembed_stage(struct backend *b)

@@ -62,6 +62,7 @@ struct activations {
     struct panel hidden_in;         /* [slots][d_ff] by place */
     float *hidden;                  /* [slots][d_ff] by place */
     float *out;                     /* [slots][d_model] by place: what the experts say */
+    int32_t *out_done;              /* [d_model / 32] experts that have said so many values; 0 between stages */
     float *router_sum;              /* [rows][segments][n_expert, rounded up to 16] */
     int32_t *router_done;           /* [rows / FEW_ROWS, rounded up] sums that are there; 0 between stages */
     int32_t *chosen;                /* [rows][n_active] experts by slot */
@@ -70,6 +71,7 @@ struct activations {
     int32_t *slot_of;               /* [slots] by place: place[slot_of[p]] == p */
     int32_t *expert_first;          /* [n_expert + 1] first place of each expert */
     int32_t *active;                /* [n_expert] experts with at least one slot, in order; the others follow as -1 */
+    int32_t *active_count;          /* [1] how many, if rows are few */
     float *logits;                  /* [outputs][n_vocab] */
     struct draw_state *draw_row;    /* [outputs] what drawing an id keeps, .. */
     struct slice_state *draw_slice; /* [outputs][slices] .. see sample.cu */
@@ -242,6 +244,23 @@ static inline void run_kernel(struct backend *b, dim3 grid, dim3 block, size_t s
 static inline const struct layer &device_layer(const struct backend *b, int layer)
 {
     return b->weights.layers[layer];
+}
+
+/* By all threads of a CTA: whether it is the last of n that come here; then it sees what the others have written
+ * before, and *count is 0 again. */
+DEVICE bool comes_last(int32_t *count, int n)
+{
+    __shared__ int32_t before;
+    fence_device();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        before = atomic_add_i32(count, 1);
+        if (before == n - 1)
+            *count = 0;
+    }
+    __syncthreads();
+    fence_device();
+    return before == n - 1;
 }
 
 static inline bool is_integer(const struct matrix *matrix)

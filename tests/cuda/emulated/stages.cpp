@@ -233,6 +233,7 @@ void stages_route(const struct stages_route *t)
     a->slot_of = memory<int32_t>(&m, slots, NULL);
     a->expert_first = memory<int32_t>(&m, c->n_expert + 1, NULL);
     a->active = memory<int32_t>(&m, c->n_expert, NULL);
+    a->active_count = memory<int32_t>(&m, 1, NULL);
     for (int time = 0; time < 2; time++) { /* the second finds what the first, with other rows, left */
         for (size_t i = 0; i < rows * d; i++)
             a->x[i] = time ? t->x[i] : 1.0f + 0.5f * t->x[rows * d - 1 - i];
