@@ -68,8 +68,9 @@ static void echo(struct net_exchange *exchange)
     while ((event = net_socket_next(exchange, &text, &size)) == SOCKET_MESSAGE) {
         goss_status status = GOSS_OK;
         if (strcmp(text, "forever") == 0) {
+            static const char block[4096] = {0};
             while (!status)
-                status = net_socket_send(exchange, text, size, NULL);
+                status = net_socket_send(exchange, block, sizeof block, NULL);
             note(&raw.stream_failed);
         } else if (strcmp(text, "work") == 0) {
             net_on_gone(exchange, gone, NULL);
