@@ -199,7 +199,7 @@ static int refuse_pairs(scmp_filter_ctx filter, bool but_streams)
     const uint32_t no = SCMP_ACT_ERRNO(EPERM);
     if (!but_streams)
         return seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 0);
-    int result = seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+    int result = seccomp_rule_add(filter, no, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX, 0));
     for (uint64_t type = 0; !result && type <= SOCKET_TYPES; type++)
         if (type != SOCK_STREAM)
             result =
