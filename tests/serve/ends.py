@@ -162,14 +162,13 @@ def one_that_leaves_the_queue_leaves_its_place(s):
 
 def one_that_leaves_early_costs_nothing(s):
     """In its head, in its body, and as soon as it has asked."""
-    requests = s.metric("http_requests")
     answer = b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n{"prompt":"Hi","max_tokens":1000,"n":2} '
     for cut in (0, 5, 30, 60, 75, len(answer) - 1, len(answer)):
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", s.port)) as client:
                 client.sendall(answer[:cut])
-    eventually(lambda: s.metric("turns_running") + s.metric("turns_waiting") == 0 and s.metric("http_connections") == 1, 3)
-    assert s.metric("http_requests") == requests
+    eventually(lambda: s.metric("turns_running") + s.metric("turns_waiting") == 0, 3)
+    eventually(lambda: s.metric("http_requests") == s.metric("http_connections") == 1, 3)  # the one that asks
     pages_return(s)
 
 
