@@ -145,7 +145,7 @@ static goss_status start(struct bench *bench, double *load, double *first, goss_
 static goss_status start_cold(struct bench *bench, json_t *report, goss_error *error)
 {
     double load = 0, first = 0, left = 0;
-    char *packed = strdup(bench->session.model->file->map.path), note[64];
+    char *packed = strdup(bench->session.model->file->map.path), note[64] = "";
     if (!packed)
         return error_memory(error, 0, "a path");
     session_close(&bench->session);
@@ -155,7 +155,8 @@ static goss_status start_cold(struct bench *bench, json_t *report, goss_error *e
         status = start(bench, &load, &first, error);
     if (status)
         return status;
-    (void)snprintf(note, sizeof note, left < 0.01 ? "" : "%.0f %% of the file stayed in memory", 100 * left);
+    if (left >= 0.01)
+        (void)snprintf(note, sizeof note, "%.0f %% of the file stayed in memory", 100 * left);
     bench_row(bench, "first token, cold", (struct figure){first, first, first}, 1, "s", note);
     if (json_object_set_new(
             report, "cold",
