@@ -2,7 +2,8 @@
  * of what this machine can do: the f32 multiply-adds of attention against a bare loop of fma, the bytes of keys and
  * values against the rate of reading memory. CSV on standard output.
  *
- *     bench_attention [ISA [THREADS]]                                                                              */
+ *     bench_attention [ISA [THREADS [ROWS]]]                                                                       */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,12 @@
 #include "base/fmath.h"
 #include "base/pool.h"
 #include "base/random.h"
+#include "cpu/peak.h"
 #include "cpu/state.h"
 #include "fma.h"
 #include "support/toy_model.h"
 
-enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE + 1, REPEATS = 9 };
+enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE, REPEATS = 9 };
 
 static int ascending(const void *a, const void *b)
 {
@@ -30,22 +32,20 @@ static double median(double *value, int n)
 }
 
 struct machine {
-    const uint64_t *words;
-    size_t n;
-    int threads;
-    uint64_t sum[64 * 8];
+    const struct peak *peak;
+    const uint8_t *memory;
+    struct pool *pool;
+    atomic_ullong sum; /* so that no compiler leaves the reading out */
 };
+
+enum { READ_BYTES = 1 << 29, READ_BLOCK = 1 << 18 };
 
 static void read_work(void *argument, int worker)
 {
     struct machine *m = argument;
-    uint64_t sum[8] = {0};
-    for (size_t i = m->n / (size_t)m->threads * (size_t)worker; i < m->n / (size_t)m->threads * (size_t)(worker + 1);
-         i += 8)
-        for (int j = 0; j < 8; j++)
-            sum[j] += m->words[i + (size_t)j];
-    for (int j = 0; j < 8; j++)
-        m->sum[worker % 64 * 8] += sum[j];
+    (void)worker;
+    for (int block, end; pool_next(m->pool, READ_BYTES / READ_BLOCK, 1, &block, &end);)
+        atomic_fetch_add(&m->sum, m->peak->read(m->memory + (size_t)block * READ_BLOCK, READ_BLOCK));
 }
 
 static void fma_work(void *argument, int worker)
@@ -56,25 +56,24 @@ static void fma_work(void *argument, int worker)
 }
 
 /* Medians: bytes read and f32 multiply-adds per second, of all threads. */
-static void measure_machine(struct pool *pool, double *read, double *fma)
+static void measure_machine(const struct peak *peak, struct pool *pool, double *read, double *fma)
 {
-    struct machine m = {.n = (size_t)1 << 26, .threads = pool_threads(pool)};
-    uint64_t *words = aligned_alloc(4096, m.n * sizeof *words);
     double reads[REPEATS], fmas[REPEATS];
     long rounds = 1000000;
-    memset(words, 1, m.n * sizeof *words);
-    m.words = words;
+    uint8_t *memory = aligned_alloc(4096, READ_BYTES);
+    memset(memory, 1, READ_BYTES);
+    struct machine m = {.peak = peak, .memory = memory, .pool = pool};
     for (int i = 0; i < REPEATS; i++) {
         double start = clock_seconds();
         pool_run(pool, read_work, &m);
-        reads[i] = (double)(m.n * sizeof *words) / (clock_seconds() - start);
+        reads[i] = (double)READ_BYTES / (clock_seconds() - start);
         start = clock_seconds();
         pool_run(pool, fma_work, &rounds);
-        fmas[i] = (double)rounds * FMA_PER_ROUND * m.threads / (clock_seconds() - start);
+        fmas[i] = (double)rounds * FMA_PER_ROUND * pool_threads(pool) / (clock_seconds() - start);
     }
     *read = median(reads, REPEATS);
     *fma = median(fmas, REPEATS);
-    free(words);
+    free(memory);
 }
 
 struct step {
@@ -96,14 +95,12 @@ static void stages(void *argument, int worker)
     }
 }
 
-/* One sequence's rows that end at `depth`. */
+/* One sequence's rows that end at `depth`. Every repeat has keys of its own, which come from memory therefore. */
 static void measure(struct backend *backend, const struct model *model, int rows, int depth, double *sliding,
                     double *full)
 {
     static int32_t token[MAX_ROWS], position[MAX_ROWS], page[PAGES];
     double times[LAYERS][REPEATS];
-    for (int i = 0; i < PAGES; i++)
-        page[i] = i;
     for (int i = 0; i < rows; i++) {
         token[i] = i % model->config.n_vocab;
         position[i] = depth - rows + i;
@@ -111,6 +108,8 @@ static void measure(struct backend *backend, const struct model *model, int rows
     struct batch_sequence sequence = {.n_row = rows, .first_position = depth - rows, .page = page};
     struct batch batch = {.n_row = rows, .token = token, .position = position, .n_sequence = 1, .sequence = &sequence};
     for (int i = 0; i < REPEATS; i++) {
+        for (int j = 0; j < PAGES; j++)
+            page[j] = i % 9 * PAGES + j;
         struct step step = {.backend = backend, .batch = &batch};
         cpu_backend.run(backend, stages, &step);
         for (int l = 0; l < LAYERS; l++)
@@ -160,7 +159,7 @@ int main(int argc, char **argv)
                                       .max_rows = MAX_ROWS,
                                       .max_outputs = 1,
                                       .max_sequences = 1,
-                                      .pages = PAGES,
+                                      .pages = 9 * PAGES,
                                       .rings = 1};
     struct backend *backend;
     goss_error error;
@@ -171,11 +170,12 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < backend->kv.pages_bytes / sizeof *backend->kv.pages; i++)
         backend->kv.pages[i] = f32_to_f16((float)(random_uniform(1, i % 65536, 0) - 0.5));
-    measure_machine(backend->pool, &read, &fma);
+    measure_machine(peak_of(backend->kernels), backend->pool, &read, &fma);
     printf("# %s, %d threads, read %.1f GB/s, fma %.1f G/s\n", cpu_backend.isa(backend), options.threads, read * 1e-9,
            fma * 1e-9);
     printf("layer,rows,depth,us,gmacs,share_of_fma,gbytes,share_of_read\n");
-    for (const int *rows = (const int[]){1, 4, 128, 512, 0}; *rows; rows++)
+    const int one[] = {argc > 3 ? atoi(argv[3]) : 1, 0}, some[] = {1, 4, 128, MAX_ROWS, 0};
+    for (const int *rows = argc > 3 ? one : some; *rows; rows++)
         for (const int *depth = (const int[]){512, 2048, 8192, 32768, 0}; *depth; depth++) {
             measure(backend, model, *rows, *depth, &sliding, &full);
             if (*depth == 2048)

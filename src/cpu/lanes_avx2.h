@@ -13,6 +13,7 @@ typedef struct {
 enum {
     FLOAT_COLUMNS = 4,
     SCORE_VECTORS = 4,
+    SCORE_TILES = 1,
     VALUE_HEADS = 4,
     VALUE_LANES = 1,
 };

@@ -10,7 +10,8 @@ typedef __m512 lanes;
 
 enum {
     FLOAT_COLUMNS = 8, /* columns, query vectors, heads and vectors of values that fit the registers together */
-    SCORE_VECTORS = 16,
+    SCORE_VECTORS = 8,
+    SCORE_TILES = 2,
     VALUE_HEADS = 8,
     VALUE_LANES = 2,
 };

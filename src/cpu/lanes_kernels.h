@@ -176,41 +176,56 @@ static void to_f16(const float *x, int n, uint16_t *half)
         lanes_to_f16(half + i, lanes_max(lanes_set1(-65504.0f), lanes_min(lanes_set1(65504.0f), lanes_load(x + i))));
 }
 
-/* n query vectors against one tile of keys. */
-INLINE void score_tile(const float *q, int m, const int n, int head_dim, const uint16_t *key, float scale,
-                       const uint16_t *ahead, float *score)
+/* What lies ahead is fetched a line at a time and in the order of memory, which is faster than by keys and values, and
+ * into the second cache, since it would not stay in the first one for a chunk. */
+INLINE void fetch_line(const uint16_t *line)
 {
-    lanes acc[SCORE_VECTORS];
-    UNROLL for (int i = 0; i < n; i++) acc[i] = lanes_set1(0.0f);
-    for (int d = 0; d < head_dim; d++) {
-        lanes k = lanes_from_f16(key + (size_t)d * KEY_TILE);
-        __builtin_prefetch(ahead + (size_t)d * KEY_TILE);
-        UNROLL for (int i = 0; i < n; i++) acc[i] = lanes_fma(lanes_set1(q[(size_t)d * m + i]), k, acc[i]);
-    }
-    UNROLL for (int i = 0; i < n; i++) lanes_store(score + (size_t)i * KEY_CHUNK, lanes_mul(acc[i], lanes_set1(scale)));
+    __builtin_prefetch(line, 0, 2);
 }
 
-/* Vectors i .. i + n - 1 against all tiles. What lies ahead is fetched with the first of them. */
-INLINE void score_tiles(const float *q, int m, int i, const int n, int head_dim, const uint16_t *const key[KEY_TILES],
-                        int first, int last, float scale, const uint16_t *ahead, float *score)
+/* n query vectors against `tiles` tiles of keys; as many bytes are fetched from `ahead`, or none. */
+INLINE void score_tiles(const float *q, int m, const int n, int head_dim, const uint16_t *const *key, const int tiles,
+                        float scale, const uint16_t *ahead, float *score)
 {
-    for (int t = first; t < last; t++)
-        score_tile(q + i, m, n, head_dim, key[t], scale,
-                   ahead && i == 0 ? ahead + (size_t)t * 2 * KEY_TILE * head_dim : key[t],
-                   score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
+    const uint16_t *fetch = ahead ? ahead : key[0];
+    lanes acc[SCORE_VECTORS][SCORE_TILES];
+    UNROLL for (int i = 0; i < n; i++) UNROLL for (int t = 0; t < tiles; t++) acc[i][t] = lanes_set1(0.0f);
+    for (int d = 0; d < head_dim; d++) {
+        lanes k[SCORE_TILES];
+        UNROLL for (int t = 0; t < tiles; t++) k[t] = lanes_from_f16(key[t] + (size_t)d * KEY_TILE);
+        fetch_line(fetch + (size_t)d * tiles * KEY_TILE);
+        UNROLL for (int i = 0; i < n; i++)
+        {
+            lanes x = lanes_set1(q[(size_t)d * m + i]);
+            UNROLL for (int t = 0; t < tiles; t++) acc[i][t] = lanes_fma(x, k[t], acc[i][t]);
+        }
+    }
+    UNROLL for (int i = 0; i < n; i++) UNROLL for (int t = 0; t < tiles; t++)
+        lanes_store(score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE, lanes_mul(acc[i][t], lanes_set1(scale)));
+}
+
+/* Vectors i .. i + n - 1 against all tiles; the first of them fetch half of what lies ahead. */
+INLINE void score_vectors(const float *q, int m, int i, const int n, int head_dim, const uint16_t *const key[KEY_TILES],
+                          int first, int last, float scale, const uint16_t *ahead, float *score)
+{
+    int t = first;
+    for (; t + SCORE_TILES <= last; t += SCORE_TILES)
+        score_tiles(q + i, m, n, head_dim, key + t, SCORE_TILES, scale,
+                    ahead && i == 0 ? ahead + (size_t)t * KEY_TILE * head_dim : NULL,
+                    score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
+    for (; t < last; t++)
+        score_tiles(q + i, m, n, head_dim, key + t, 1, scale, NULL,
+                    score + (size_t)i * KEY_CHUNK + (size_t)t * KEY_TILE);
 }
 
 static void scores(const float *q, int m, int head_dim, const uint16_t *const key[KEY_TILES], int first, int last,
                    float scale, const uint16_t *ahead, float *score)
 {
-    enum { HALF = SCORE_VECTORS / 2 };
     int i = 0;
     for (; i + SCORE_VECTORS <= m; i += SCORE_VECTORS)
-        score_tiles(q, m, i, SCORE_VECTORS, head_dim, key, first, last, scale, ahead, score);
-    for (; i + HALF <= m; i += HALF)
-        score_tiles(q, m, i, HALF, head_dim, key, first, last, scale, ahead, score);
+        score_vectors(q, m, i, SCORE_VECTORS, head_dim, key, first, last, scale, ahead, score);
     for (; i < m; i++)
-        score_tiles(q, m, i, 1, head_dim, key, first, last, scale, ahead, score);
+        score_vectors(q, m, i, 1, head_dim, key, first, last, scale, ahead, score);
 }
 
 /* Masked keys of the tiles at the edges get -inf, whose exponential is 0. */
@@ -234,21 +249,26 @@ static void softmax(float *score, int first, int last, float *max, float *sum)
     *sum = lanes_sum(total);
 }
 
-/* `heads` score rows times `width` vectors of 16 dimensions, beginning at dimension d. */
+/* `heads` score rows times `width` vectors of 16 dimensions, beginning at dimension d. All dimensions together fetch
+ * the other half of what lies ahead. */
 INLINE void value_part(const float *score, const int heads, const uint16_t *const value[KEY_TILES], int first, int last,
                        int head_dim, int d, const int width, const uint16_t *ahead, float *out)
 {
     lanes acc[VALUE_HEADS][VALUE_LANES];
     UNROLL for (int i = 0; i < heads; i++) UNROLL for (int j = 0; j < width; j++) acc[i][j] = lanes_set1(0.0f);
-    for (int k = first; k < last; k++) {
-        const uint16_t *row = value[k / KEY_TILE] + (size_t)(k % KEY_TILE) * head_dim + d;
-        __builtin_prefetch(ahead ? ahead + ((size_t)k + (k / KEY_TILE + 1) * KEY_TILE) * head_dim + d : row);
-        lanes v[VALUE_LANES];
-        UNROLL for (int j = 0; j < width; j++) v[j] = lanes_from_f16(row + (size_t)j * LANES);
-        UNROLL for (int i = 0; i < heads; i++)
-        {
-            lanes p = lanes_set1(score[(size_t)i * KEY_CHUNK + k]);
-            UNROLL for (int j = 0; j < width; j++) acc[i][j] = lanes_fma(p, v[j], acc[i][j]);
+    for (int k = first; k < last;) {
+        int tile = k / KEY_TILE, end = last < (tile + 1) * KEY_TILE ? last : (tile + 1) * KEY_TILE;
+        const uint16_t *row = value[tile] + (size_t)(k % KEY_TILE) * head_dim + d;
+        const uint16_t *fetch = ahead ? ahead + (size_t)KEY_CHUNK * (head_dim + d) + (size_t)k * width * LANES : row;
+        for (; k < end; k++, row += head_dim, fetch += width * LANES) {
+            fetch_line(fetch);
+            lanes v[VALUE_LANES];
+            UNROLL for (int j = 0; j < width; j++) v[j] = lanes_from_f16(row + (size_t)j * LANES);
+            UNROLL for (int i = 0; i < heads; i++)
+            {
+                lanes p = lanes_set1(score[(size_t)i * KEY_CHUNK + k]);
+                UNROLL for (int j = 0; j < width; j++) acc[i][j] = lanes_fma(p, v[j], acc[i][j]);
+            }
         }
     }
     UNROLL for (int i = 0; i < heads; i++) UNROLL for (int j = 0; j < width; j++)

@@ -11,6 +11,7 @@ typedef float32x4x4_t lanes;
 enum {
     FLOAT_COLUMNS = 5,
     SCORE_VECTORS = 4,
+    SCORE_TILES = 1,
     VALUE_HEADS = 4,
     VALUE_LANES = 1,
 };
