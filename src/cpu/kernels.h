@@ -47,13 +47,13 @@ struct kernels {
     void (*to_f16)(const float *x, int n, uint16_t *half);
 
     /* Attention over one chunk of keys, m query vectors that share a key head.
-     * key[t]: tile t of the chunk, f16 [head_dim][16 keys]; value[t]: f16 [16 keys][head_dim]. `ahead`: NULL,
-     * or the first tile of the chunk that is read next, whose tiles follow each other; scores fetches the first half
-     * of that memory meanwhile and values the second. scores: score[i][k] = (q_i . key_k) * scale for the tiles first
-     * <= t < last; q is [head_dim][m]. softmax: within keys first <= k < last of one score row: *max = the greatest,
-     * score = exp(score
-     * - max), *sum = their sum; the rest of the first and last tile becomes 0. values: out[i][head_dim] = sum over
-     * first <= k < last of score[i][k] * value_k, for `heads` score rows. */
+     * key[t]: tile t of the chunk, f16 [head_dim][16 keys]; value[t]: f16 [16 keys][head_dim].
+     * ahead: NULL, or the first tile of the chunk that is read next, whose tiles follow each other; scores fetches the
+     *   first half of that memory meanwhile and values the second.
+     * scores: score[i][k] = (q_i . key_k) * scale for the tiles first <= t < last; q is [head_dim][m].
+     * softmax: within keys first <= k < last of one score row, *max = the greatest, score = exp(score - *max), and
+     *   *sum = their sum; the rest of the first and last tile becomes 0.
+     * values: out[i][head_dim] = the sum of score[i][k] * value_k over first <= k < last, for `heads` score rows. */
     void (*scores)(const float *q, int m, int head_dim, const uint16_t *const key[KEY_TILES], int first, int last,
                    float scale, const uint16_t *ahead, float *score /* [m][KEY_CHUNK] */);
     void (*softmax)(float *score, int first, int last, float *max, float *sum);
