@@ -140,6 +140,11 @@ static void report(const struct model_config *c, const char *kind, int rows, int
 
 int main(int argc, char **argv)
 {
+    const int one[] = {argc > 3 ? atoi(argv[3]) : 1, 0};
+    if (one[0] < 1 || one[0] > MAX_ROWS) {
+        fprintf(stderr, "bench_attention: ROWS: 1 to %d\n", MAX_ROWS);
+        return 2;
+    }
     struct toy_shape shape = {.n_layer = LAYERS,
                               .d_model = 2880,
                               .n_head = 64,
@@ -174,7 +179,7 @@ int main(int argc, char **argv)
     printf("# %s, %d threads, read %.1f GB/s, fma %.1f G/s\n", cpu_backend.isa(backend), options.threads, read * 1e-9,
            fma * 1e-9);
     printf("layer,rows,depth,us,gmacs,share_of_fma,gbytes,share_of_read\n");
-    const int one[] = {argc > 3 ? atoi(argv[3]) : 1, 0}, some[] = {1, 4, 128, MAX_ROWS, 0};
+    const int some[] = {1, 4, 128, MAX_ROWS, 0};
     for (const int *rows = argc > 3 ? one : some; *rows; rows++)
         for (const int *depth = (const int[]){512, 2048, 8192, 32768, 0}; *depth; depth++) {
             measure(backend, model, *rows, *depth, &sliding, &full);
