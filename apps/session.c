@@ -7,9 +7,11 @@
 #include "base/clock.h"
 #include "engine/lookup.h"
 #include "engine/processor.h"
+#include "machine.h"
 #include "places.h"
 #include "terminal.h"
 #include "watch.h"
+#include "weights/packed.h"
 
 struct opening {
     const char *path;
@@ -21,6 +23,26 @@ static goss_status opening_run(void *argument, goss_error *error)
 {
     struct opening *opening = argument;
     return model_open(&opening->model, opening->path, &opening->options, error);
+}
+
+static goss_status copying_run(void *argument, goss_error *error)
+{
+    struct opening *opening = argument;
+    return model_copy(opening->model, opening->options.progress, error);
+}
+
+/* --copy-weights. */
+static goss_status copy_weights(struct opening *opening, goss_error *error)
+{
+    struct pack_progress progress = {0};
+    struct machine machine;
+    machine_read(&machine);
+    uint64_t bytes = opening->model->file->map.size;
+    if (bytes > machine.memory_free_bytes)
+        return error_set(error, GOSS_E_MEMORY, "%s: --copy-weights needs %.1f GiB, and %.1f are free", opening->path,
+                         (double)bytes / (1 << 30), (double)machine.memory_free_bytes / (1 << 30));
+    opening->options.progress = &progress;
+    return watch("copying", copying_run, opening, &progress, error);
 }
 
 goss_status session_open_model(struct session *session, const struct arguments *arguments, goss_error *error)
@@ -36,6 +58,8 @@ goss_status session_open_model(struct session *session, const struct arguments *
         opening.path = session->path;
         opening.options.cache = cache;
         status = watch("packing", opening_run, &opening, &progress, error);
+        if (!status && arguments->value[OPTION_COPY_WEIGHTS].given)
+            status = copy_weights(&opening, error);
         session->model = opening.model;
         session->model_seconds = clock_seconds() - begin;
     }

@@ -1,7 +1,8 @@
 /* Every command and every option. --help, the manual pages, the completions and the parser read these two tables. */
 #include "command.h"
 
-#define COMPUTE OPTION_THREADS, OPTION_ISA, OPTION_CHUNK, OPTION_CONTEXT, OPTION_BACKEND, OPTION_GPU_MEMORY
+#define COMPUTE                                                                                                        \
+    OPTION_THREADS, OPTION_ISA, OPTION_CHUNK, OPTION_CONTEXT, OPTION_BACKEND, OPTION_GPU_MEMORY, OPTION_COPY_WEIGHTS
 #define SAMPLING OPTION_SEED, OPTION_TEMPERATURE, OPTION_TOP_P, OPTION_TOP_K, OPTION_MIN_P, OPTION_MAX_TOKENS
 
 const struct option option_table[OPTION_COUNT] = {
@@ -49,6 +50,11 @@ const struct option option_table[OPTION_COUNT] = {
                            .most = 1048576,
                            .help = "use at most so many GiB of the GPU's memory; without it, what is free. Experts of "
                                    "layers that do not fit are computed by the CPU, and no token depends on it"},
+    [OPTION_COPY_WEIGHTS] = {.name = "copy-weights",
+                             .kind = KIND_FLAG,
+                             .help = "copy the weights into memory of the process first, instead of using the file "
+                                     "where the system keeps it: starting takes longer and no other process shares "
+                                     "them, but in some virtual machines answers are a quarter faster"},
     [OPTION_LOOKUP] = {.name = "lookup",
                        .kind = KIND_CHOICE,
                        .value = "WHEN",

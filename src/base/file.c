@@ -61,6 +61,40 @@ goss_status file_map_open(struct file_map *map, const char *path, goss_error *er
     return GOSS_OK;
 }
 
+/* One piece of a mapping. Its memory begins as far from a huge page's beginning as the piece does, so that huge pages
+ * can be moved as they are. */
+static bool copy_piece(const uint8_t *piece, size_t size)
+{
+    size_t room = size + FILE_HUGE_PAGE;
+    uint8_t *memory = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    uint8_t *copy = memory + ((uintptr_t)piece - (uintptr_t)memory) % FILE_HUGE_PAGE;
+    (void)madvise(copy, size, MADV_HUGEPAGE);
+    memcpy(copy, piece, size);
+    bool moved = mprotect(copy, size, PROT_READ) == 0 &&
+                 mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)piece) != MAP_FAILED;
+    munmap(memory, room); /* what is left of it */
+    return moved;
+}
+
+goss_status file_map_copy(struct file_map *map, atomic_uint_fast64_t *done, const atomic_bool *cancel,
+                          goss_error *error)
+{
+    const uint64_t piece = 32 * FILE_HUGE_PAGE, page = (uint64_t)sysconf(_SC_PAGESIZE);
+    for (uint64_t at = 0; at < map->size; at += piece) {
+        uint64_t n = map->size - at < piece ? map->size - at : piece;
+        if (cancel && atomic_load(cancel))
+            return error_set(error, GOSS_E_CANCELLED, "%s: cancelled while it was copied into memory", map->path);
+        if (!copy_piece(map->data + at, (n + page - 1) / page * page))
+            return error_set(error, GOSS_E_MEMORY, "%s: no memory for a copy of its %llu bytes", map->path,
+                             (unsigned long long)map->size);
+        if (done)
+            atomic_fetch_add(done, n);
+    }
+    return GOSS_OK;
+}
+
 void file_map_close(struct file_map *map)
 {
     if (map->data)

@@ -2,6 +2,7 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,12 @@ struct file_map {
 
 goss_status file_map_open(struct file_map *map, const char *path, goss_error *error);
 void file_map_close(struct file_map *map); /* harmless on a zeroed struct */
+
+/* Puts a copy of the file, in memory of the process and in huge pages where there are any, in the place of the mapping:
+ * addresses and bytes stay what they are, whatever becomes of the file. done, if not NULL,
+ * counts bytes; cancel, if not NULL, stops it when set. If it fails, some of the file is copied and the rest mapped. */
+goss_status file_map_copy(struct file_map *map, atomic_uint_fast64_t *done, const atomic_bool *cancel,
+                          goss_error *error);
 
 /* Reads a whole regular file of at most `limit` bytes; *bytes is owned by the caller, NUL-terminated beyond *size. */
 goss_status file_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, goss_error *error);

@@ -142,6 +142,14 @@ goss_status model_open_packed(struct model **out, const char *path, goss_error *
     return GOSS_OK;
 }
 
+goss_status model_copy(struct model *model, struct pack_progress *progress, goss_error *error)
+{
+    struct file_map *map = &model->file->map;
+    if (progress)
+        atomic_store(&progress->total, map->size);
+    return file_map_copy(map, progress ? &progress->done : NULL, progress ? &progress->cancel : NULL, error);
+}
+
 void model_close(struct model *m)
 {
     if (!m)

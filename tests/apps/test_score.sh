@@ -30,6 +30,7 @@ assert list(lines[80]) == ["logits_sha256"] and len(lines[80]["logits_sha256"]) 
 PYTHON
 
 for options in "--threads 2" "--threads 3 --isa avx2 --chunk 7" "--isa avx512 --chunk 1" "--context 80 --backend cpu" \
+    "--copy-weights --threads 2" \
     "--chunk 4096 --backend auto"; do
     case $(uname -m) in x86_64) ;; *) options=$(echo "$options" | sed 's/--isa avx[0-9]*/--isa neon/') ;; esac
     # shellcheck disable=SC2086 # a list of words is meant

@@ -96,6 +96,41 @@ static void a_file_has_its_name_only_when_complete(void **state)
     free(path);
 }
 
+static void a_copied_file_keeps_its_place_and_its_bytes_whatever_becomes_of_the_file(void **state)
+{
+    (void)state;
+    enum { SIZE = 70 * 1000 * 1000 + 123 }; /* two pieces, the last one no whole page */
+    char path[] = "/tmp/gossamer-test-XXXXXX";
+    int fd = mkstemp(path);
+    uint8_t *bytes = malloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t n = 0; n < SIZE;) {
+        ssize_t written = write(fd, bytes + n, SIZE - n);
+        assert_true(written > 0);
+        n += (size_t)written;
+    }
+    struct file_map map;
+    goss_error error;
+    atomic_uint_fast64_t done = 0;
+    atomic_bool cancel = true;
+    assert_int_equal(file_map_open(&map, path, NULL), GOSS_OK);
+    const uint8_t *data = map.data;
+    assert_int_equal(file_map_copy(&map, &done, &cancel, &error), GOSS_E_CANCELLED);
+    assert_int_equal(done, 0);
+    cancel = false;
+    assert_int_equal(file_map_copy(&map, &done, &cancel, &error), GOSS_OK);
+    assert_int_equal(done, SIZE);
+    assert_ptr_equal(map.data, data);
+    assert_int_equal(ftruncate(fd, 0), 0); /* a mapping would be gone, and reading it a signal */
+    assert_memory_equal(map.data, bytes, SIZE);
+    assert_int_equal(map.data[SIZE], 0);
+    file_map_close(&map);
+    free(bytes);
+    close(fd);
+    unlink(path);
+}
+
 static void writers_of_one_path_leave_each_other_alone_and_remove_what_the_dead_left(void **state)
 {
     (void)state;
@@ -210,6 +245,7 @@ int main(void)
         cmocka_unit_test(random_words_match_the_published_answers),
         cmocka_unit_test(sha256_matches_fips_180),
         cmocka_unit_test(a_file_has_its_name_only_when_complete),
+        cmocka_unit_test(a_copied_file_keeps_its_place_and_its_bytes_whatever_becomes_of_the_file),
         cmocka_unit_test(writers_of_one_path_leave_each_other_alone_and_remove_what_the_dead_left),
         cmocka_unit_test(pool_runs_every_worker_and_barriers_hold),
         cmocka_unit_test(shares_cover_everything_once),
