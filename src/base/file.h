@@ -26,8 +26,8 @@ goss_status file_map_open(struct file_map *map, const char *path, goss_error *er
 void file_map_close(struct file_map *map); /* harmless on a zeroed struct */
 
 /* Puts a copy of the file, in memory of the process and in huge pages where there are any, in the place of the mapping:
- * addresses and bytes stay what they are, whatever becomes of the file. done, if not NULL,
- * counts bytes; cancel, if not NULL, stops it when set. If it fails, some of the file is copied and the rest mapped. */
+ * addresses and bytes stay what they are, whatever becomes of the file. done, if not NULL, counts bytes; cancel, if
+ * not NULL, stops it when set. If it fails, some of the file is copied and the rest mapped. */
 goss_status file_map_copy(struct file_map *map, atomic_uint_fast64_t *done, const atomic_bool *cancel,
                           goss_error *error);
 
