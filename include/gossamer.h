@@ -70,6 +70,8 @@ typedef struct goss_model_options {
     uint64_t cache_bytes; /* memory for keys and values, cached prompts included; 0: enough */
     uint64_t gpu_bytes; /* most of the GPU's memory to use; 0: what is free. The CPU computes the experts of the layers
                            that do not fit */
+    bool copy_weights;  /* into memory of the process, instead of using the packed file where the system keeps it: takes
+                           longer to open and is not shared, but may compute faster (docs/cpu.md) */
 } goss_model_options;
 
 goss_model_options goss_model_options_default(void);

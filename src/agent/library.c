@@ -90,6 +90,8 @@ goss_status goss_model_open(goss_model **model, const char *path, const goss_mod
         return error_memory(error, sizeof *m, "a model");
     struct model_options model_options = {.cache = o.cache};
     goss_status status = model_open(&m->model, path, &model_options, error);
+    if (!status && o.copy_weights)
+        status = model_copy(m->model, NULL, error);
     status = status ? status : open_tokenizer(m, path, error);
     status = status ? status : open_engine(m, &o, error);
     if (status) {

@@ -33,13 +33,14 @@ static int teardown(void **state)
     return 0;
 }
 
-static goss_model *open_model(const struct fixture *f, int threads)
+static goss_model *open_model(const struct fixture *f, int threads, bool copy_weights)
 {
     goss_model *model;
     goss_error error;
     goss_model_options options = goss_model_options_default();
     options.cache = f->cache;
     options.threads = threads;
+    options.copy_weights = copy_weights;
     options.context = 2000;
     options.max_turns = 2;
     if (goss_model_open(&model, f->path, &options, &error))
@@ -86,11 +87,11 @@ static char *answer(goss_model *model, goss_conversation *c, uint64_t seed)
     return log;
 }
 
-static void an_answer_is_the_same_from_any_number_of_threads(void **state)
+static void an_answer_is_the_same_from_any_number_of_threads_and_from_copied_weights(void **state)
 {
     char *log[3];
     for (int threads = 1; threads <= 3; threads++) {
-        goss_model *model = open_model(*state, threads);
+        goss_model *model = open_model(*state, threads, threads == 3);
         goss_conversation *c = open_conversation();
         log[threads - 1] = answer(model, c, 5);
         goss_conversation_close(c);
@@ -104,7 +105,7 @@ static void an_answer_is_the_same_from_any_number_of_threads(void **state)
 
 static void another_seed_gives_another_answer(void **state)
 {
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     goss_conversation *a = open_conversation(), *b = open_conversation();
     char *first = answer(model, a, 1), *second = answer(model, b, 2);
     assert_string_not_equal(first, second);
@@ -117,7 +118,7 @@ static void another_seed_gives_another_answer(void **state)
 
 static void two_turns_are_polled_side_by_side(void **state)
 {
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     goss_conversation *c[2] = {open_conversation(), open_conversation()};
     goss_turn *turn[2];
     goss_turn_options options = goss_turn_options_default();
@@ -142,7 +143,7 @@ static void two_turns_are_polled_side_by_side(void **state)
 
 static void a_cancelled_turn_says_so(void **state)
 {
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     goss_conversation *c = open_conversation();
     goss_turn *turn;
     goss_event event = {.kind = GOSS_EVENT_WAIT};
@@ -159,7 +160,7 @@ static void a_cancelled_turn_says_so(void **state)
 static void text_goes_to_ids_and_back(void **state)
 {
     static const char text[] = "Grüße <|start|>\0!";
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     int32_t *ids;
     char *back;
     size_t n, n_control, size;
@@ -220,7 +221,7 @@ static goss_conversation *from_json(const char *json)
 static void an_answer_that_was_saved_is_prompted_with_the_ids_that_were_sampled(void **state)
 {
     static const char sampled[] = "<|channel|>final<|message|>t<|constrain|>he"; /* no tokenizer would write it so */
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     static const char plain[] = "[{\"role\":\"assistant\",\"content\":\"the\",\"channel\":\"final\"}]";
     char json[2000], *saved;
     int32_t *ids;
@@ -277,7 +278,7 @@ static goss_conversation *with_functions(const char *first, const char *second)
 
 static void names_of_functions_that_are_no_identifiers_become_ones_for_the_model_alone(void **state)
 {
-    goss_model *model = open_model(*state, 1);
+    goss_model *model = open_model(*state, 1, false);
     goss_conversation *a = with_functions("get weather", "get_weather"),
                       *b = with_functions("get_weather", "get_weather_2"), *c = with_functions("getweather", "x");
     char *mapped = answer(model, a, 3), *plain = answer(model, b, 3), *other = answer(model, c, 3);
@@ -304,7 +305,7 @@ static void wrong_arguments_are_refused(void **state)
     goss_conversation *c = open_conversation();
     assert_int_equal(goss_conversation_add_system(c, (goss_effort)9, NULL, &error), GOSS_E_ARGUMENT);
     assert_int_equal(goss_conversation_add_tool(c, NULL, "x", 1, &error), GOSS_E_ARGUMENT);
-    model = open_model(f, 1);
+    model = open_model(f, 1, false);
     goss_turn *turn;
     goss_turn_options options = goss_turn_options_default();
     options.top_p = 2;
@@ -325,7 +326,7 @@ static void wrong_arguments_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_answer_is_the_same_from_any_number_of_threads),
+        cmocka_unit_test(an_answer_is_the_same_from_any_number_of_threads_and_from_copied_weights),
         cmocka_unit_test(another_seed_gives_another_answer),
         cmocka_unit_test(two_turns_are_polled_side_by_side),
         cmocka_unit_test(a_cancelled_turn_says_so),
