@@ -15,21 +15,10 @@
 #include "cpu/peak.h"
 #include "cpu/state.h"
 #include "fma.h"
+#include "median.h"
 #include "support/toy_model.h"
 
 enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE, REPEATS = 9 };
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *value, int n)
-{
-    qsort(value, (size_t)n, sizeof *value, ascending);
-    return value[n / 2];
-}
 
 struct machine {
     const struct peak *peak;

@@ -38,6 +38,7 @@ for options in "--threads 2" "--threads 3 --isa avx2 --chunk 7" "--isa avx512 --
     cmp first again || fail "score $options gives other bits"
 done
 
+"$program" score -m toy --ids 1,2 --copy-weights 2>&1 >/dev/null | grep -q "^copying" || fail "nothing was copied"
 "$program" score -m toy --ids "$ids" --top 3 --logits logits.f32 | cmp first - || fail "--logits changes what is printed"
 grep -q "$(sha256sum logits.f32 | cut -d' ' -f1)" first || fail "the digest is not that of the logits written"
 expect 1 "no/such/folder" "$program" score -m toy --ids 1 --logits no/such/folder/x
