@@ -7,6 +7,10 @@
 
 #include "input.h"
 #include "machine.h"
+#include "weights/packed.h"
+
+/* Of the memory's rate: where the file is read more slowly than this, a copy of it is not. */
+#define WORTH_COPYING 0.85
 
 json_t *figure_json(struct figure figure)
 {
@@ -54,6 +58,31 @@ goss_status bench_limits(struct bench *bench, goss_error *error)
     pool_close(pool);
     peak_memory_reset();
     return status;
+}
+
+goss_status bench_weights(struct bench *bench, goss_error *error)
+{
+    const struct file_map *map = &bench->session.model->file->map;
+    double sample[RATE_SAMPLES];
+    char note[64];
+    struct pool *pool = NULL;
+    goss_status status = bench_limits(bench, error);
+    if (!status)
+        status = pool_open(&pool, bench->threads, error);
+    if (status)
+        return status;
+    rate_read_of(pool, peak_of(bench->kernels), map->data, map->size, sample);
+    pool_close(pool);
+    struct figure figure = figure_of(sample, RATE_SAMPLES);
+    double share = figure.median / bench->read.now;
+    bool copied = bench->arguments->value[OPTION_COPY_WEIGHTS].given;
+    (void)snprintf(note, sizeof note, "%.0f %% of the memory rate%s", 100 * share,
+                   share < WORTH_COPYING && !copied ? "; --copy-weights may help" : "");
+    bench_row(bench, copied ? "weights read, copied" : "weights read, mapped", figure, 1e9, "GB/s", note);
+    return bench_put(bench, "weights",
+                     json_pack("{s:b, s:o, s:f}", "copied", copied, "read_bytes_per_second", figure_json(figure),
+                               "memory_rate_share", share),
+                     error);
 }
 
 static goss_status report_limits(struct bench *bench, goss_error *error)

@@ -30,12 +30,16 @@ struct bench {
     struct session session;
     int32_t *id;        /* [longest + 1] the prompt that all requests begin with */
     int longest;        /* positions of the longest request */
+    bool on_cpu;        /* the limits are those of what computes */
     double prompt_rate; /* tokens a second of the last prompt timed; 0 before */
     int cached;         /* positions of `id` that the engine's cache holds */
 };
 
 /* Measures both limits anew. */
 goss_status bench_limits(struct bench *bench, goss_error *error);
+
+/* How fast the weights are read where the open model has them. */
+goss_status bench_weights(struct bench *bench, goss_error *error);
 
 /* A line of the table, for people. */
 void bench_row(const struct bench *bench, const char *what, struct figure figure, double unit, const char *name,

@@ -225,14 +225,27 @@ static goss_status repeat_request(struct bench *bench, int n, int answer, double
     return GOSS_OK;
 }
 
+/* The share of a limit of the CPU says something if the CPU computes. */
+static json_t *share_json(const struct bench *bench, double share)
+{
+    return bench->on_cpu ? json_real(share) : json_null();
+}
+
+static void share_note(const struct bench *bench, double share, const char *limit, char note[64])
+{
+    note[0] = '\0';
+    if (bench->on_cpu)
+        (void)snprintf(note, 64, "%.0f %% of the %s rate", 100 * share, limit);
+}
+
 static goss_status add_row(json_t *list, const char *key, int n, const double *rate, int n_rate, struct figure figure,
-                           const char *share_key, double share, goss_error *error)
+                           const char *share_key, json_t *share, goss_error *error)
 {
     json_t *runs = json_array();
     for (int i = 0; i < n_rate; i++)
         if (json_array_append_new(runs, json_real(rate[i])))
             return error_memory(error, 0, "the report");
-    if (json_array_append_new(list, json_pack("{s:i, s:o, s:f, s:o}", key, n, "tokens_per_second", figure_json(figure),
+    if (json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:o}", key, n, "tokens_per_second", figure_json(figure),
                                               share_key, share, "runs", runs)))
         return error_memory(error, 0, "the report");
     return GOSS_OK;
@@ -257,9 +270,9 @@ static goss_status bench_prompt(struct bench *bench, int n, json_t *list, goss_e
     double share = figure.median * work_prompt_ops(bench->session.model, n) / n / limit;
     bench->prompt_rate = figure.median;
     (void)snprintf(what, sizeof what, "prefill of %d", n);
-    (void)snprintf(note, sizeof note, "%.0f %% of the int8 rate", 100 * share);
+    share_note(bench, share, "int8", note);
     bench_row(bench, what, figure, 1, "tokens/s", note);
-    return add_row(list, "tokens", n, rate, found, figure, "int8_rate_share", share, error);
+    return add_row(list, "tokens", n, rate, found, figure, "int8_rate_share", share_json(bench, share), error);
 }
 
 static goss_status bench_answer(struct bench *bench, int depth, json_t *list, goss_error *error)
@@ -288,9 +301,9 @@ static goss_status bench_answer(struct bench *bench, int depth, json_t *list, go
     uint64_t bytes = work_weight_bytes(model) + work_kv_bytes(model, depth + DECODE_TOKENS / 2);
     double share = figure.median * (double)bytes / limit;
     (void)snprintf(what, sizeof what, "decode at depth %d", depth);
-    (void)snprintf(note, sizeof note, "%.0f %% of the memory rate", 100 * share);
+    share_note(bench, share, "memory", note);
     bench_row(bench, what, figure, 1, "tokens/s", note);
-    return add_row(list, "depth", depth, rate, found, figure, "memory_rate_share", share, error);
+    return add_row(list, "depth", depth, rate, found, figure, "memory_rate_share", share_json(bench, share), error);
 }
 
 /* Runs one of the two measurements for every number of a list option. */
@@ -339,7 +352,7 @@ static goss_status make_prompt(struct bench *bench, goss_error *error)
     return GOSS_OK;
 }
 
-/* Starts the model, cold if asked, and fetches its weights. */
+/* Starts the model, cold if asked, fetches its weights, and measures how fast they are read there. */
 static goss_status begin(struct bench *bench, json_t *report, goss_error *error)
 {
     struct timing timing;
@@ -356,8 +369,10 @@ static goss_status begin(struct bench *bench, json_t *report, goss_error *error)
                                                            : start_cold(bench, report, error);
     if (status)
         return status;
+    bench->on_cpu = strcmp(engine_backend(bench->session.engine), "cpu") == 0;
     int n = engine_context(bench->session.engine) - 1;
-    return time_request(bench, n < WARM_UP ? n : WARM_UP, 1, &timing, error);
+    status = time_request(bench, n < WARM_UP ? n : WARM_UP, 1, &timing, error);
+    return status || !bench->on_cpu ? status : bench_weights(bench, error);
 }
 
 goss_status bench_model(struct bench *bench, goss_error *error)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/pool.h"
+#include "base/system.h"
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -25,14 +25,6 @@ static void file_field(const char *path, const char *key, char *text, size_t siz
     }
     if (file)
         (void)fclose(file);
-}
-
-static uint64_t kibibytes_field(const char *path, const char *key)
-{
-    char text[64];
-    unsigned long long kibibytes = 0;
-    file_field(path, key, text, sizeof text);
-    return sscanf(text, "%llu", &kibibytes) == 1 ? (uint64_t)kibibytes << 10 : 0;
 }
 
 #if defined(__x86_64__)
@@ -80,7 +72,10 @@ void machine_read(struct machine *machine)
 {
     static const int cache[MACHINE_CACHES] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE,
                                               _SC_LEVEL4_CACHE_SIZE};
-    *machine = (struct machine){.cores = pool_cores()};
+    struct system_limits limits;
+    system_limits("", &limits);
+    *machine = (struct machine){
+        .cores = limits.cores, .memory_bytes = limits.memory_bytes, .memory_free_bytes = limits.memory_free_bytes};
     file_field("/proc/cpuinfo", "model name", machine->processor, sizeof machine->processor);
     if (!machine->processor[0])
         (void)snprintf(machine->processor, sizeof machine->processor, "unknown processor");
@@ -88,14 +83,12 @@ void machine_read(struct machine *machine)
         long bytes = sysconf(cache[i]);
         machine->cache_bytes[i] = bytes > 0 ? (uint64_t)bytes : 0;
     }
-    machine->memory_bytes = kibibytes_field("/proc/meminfo", "MemTotal");
-    machine->memory_free_bytes = kibibytes_field("/proc/meminfo", "MemAvailable");
     instruction_sets(machine);
 }
 
 uint64_t peak_memory_bytes(void)
 {
-    return kibibytes_field("/proc/self/status", "VmHWM");
+    return system_field("/proc/self/status", "VmHWM:") << 10;
 }
 
 void peak_memory_reset(void)

@@ -1,4 +1,4 @@
-/* What this machine is, as the operating system tells it. */
+/* What this machine is, as the operating system tells it, and what of it this process may use. */
 #ifndef APPS_MACHINE_H
 #define APPS_MACHINE_H
 
@@ -9,9 +9,9 @@ enum { MACHINE_CACHES = 4 };
 
 struct machine {
     char processor[128];
-    int cores;                                /* this process may use */
+    int cores;                                /* base/system.h */
     uint64_t cache_bytes[MACHINE_CACHES];     /* level 1 data, level 2, 3, 4; 0 where unknown */
-    uint64_t memory_bytes, memory_free_bytes; /* free: can be had without swapping */
+    uint64_t memory_bytes, memory_free_bytes; /* base/system.h */
     const char *instruction_sets[16];         /* that matter here; NULL ends the list */
 };
 

@@ -9,7 +9,7 @@
 #include "machine.h"
 #include "terminal.h"
 
-enum { PAGE = 4096, HUGE_PAGE = 1 << 21 };
+enum { PAGE = 4096, HUGE_PAGE = 1 << 21, STRETCHES = 8, STRETCH = 1 << 27 };
 
 static int ascending(const void *a, const void *b)
 {
@@ -29,7 +29,7 @@ struct figure figure_of(double *value, int n)
 struct reading {
     const struct pool *pool;
     const struct peak *peak;
-    uint8_t *memory;
+    const uint8_t *memory;
     size_t n_page;
     atomic_uint_fast64_t sum; /* so that no compiler leaves the reading out */
 };
@@ -41,14 +41,6 @@ static void pages_of(const struct reading *reading, int worker, size_t *begin, s
     *end = reading->n_page * ((size_t)worker + 1) / threads;
 }
 
-static void reading_fill(void *argument, int worker)
-{
-    struct reading *reading = argument;
-    size_t begin, end;
-    pages_of(reading, worker, &begin, &end);
-    memset(reading->memory + begin * PAGE, worker + 1, (end - begin) * PAGE);
-}
-
 static void reading_run(void *argument, int worker)
 {
     struct reading *reading = argument;
@@ -58,6 +50,26 @@ static void reading_run(void *argument, int worker)
     (void)atomic_fetch_add(&reading->sum, sum);
 }
 
+struct filling {
+    const struct reading *reading;
+    uint8_t *memory;
+};
+
+static void filling_run(void *argument, int worker)
+{
+    const struct filling *filling = argument;
+    size_t begin, end;
+    pages_of(filling->reading, worker, &begin, &end);
+    memset(filling->memory + begin * PAGE, worker + 1, (end - begin) * PAGE);
+}
+
+static double reading_seconds(struct pool *pool, struct reading *reading)
+{
+    double begin = clock_seconds();
+    pool_run(pool, reading_run, reading);
+    return clock_seconds() - begin;
+}
+
 goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error)
 {
     struct machine machine;
@@ -65,19 +77,33 @@ goss_status rate_read(struct pool *pool, const struct peak *peak, double value[R
     uint64_t bytes = (uint64_t)1 << 30;
     while (bytes > machine.memory_free_bytes / 4 && bytes > (uint64_t)1 << 26)
         bytes /= 2;
-    struct reading reading = {.pool = pool, .peak = peak, .n_page = bytes / PAGE};
-    reading.memory = aligned_alloc(HUGE_PAGE, bytes);
-    if (!reading.memory)
+    uint8_t *memory = aligned_alloc(HUGE_PAGE, bytes);
+    if (!memory)
         return error_memory(error, bytes, "measuring the memory");
-    (void)madvise(reading.memory, bytes, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
-    pool_run(pool, reading_fill, &reading);
-    for (int i = 0; i < RATE_SAMPLES; i++) {
-        double begin = clock_seconds();
-        pool_run(pool, reading_run, &reading);
-        value[i] = (double)bytes / (clock_seconds() - begin);
-    }
-    free(reading.memory);
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
+    struct reading reading = {.pool = pool, .peak = peak, .memory = memory, .n_page = bytes / PAGE};
+    struct filling filling = {.reading = &reading, .memory = memory};
+    pool_run(pool, filling_run, &filling);
+    for (int i = 0; i < RATE_SAMPLES; i++)
+        value[i] = (double)bytes / reading_seconds(pool, &reading);
+    free(memory);
     return GOSS_OK;
+}
+
+void rate_read_of(struct pool *pool, const struct peak *peak, const uint8_t *memory, uint64_t size,
+                  double value[RATE_SAMPLES])
+{
+    size_t apart = size / STRETCHES / PAGE, n_page = apart < STRETCH / PAGE ? apart : STRETCH / PAGE; /* in pages */
+    for (int i = -1; i < RATE_SAMPLES; i++) { /* once before it counts, for pages that are not yet mapped */
+        double seconds = 0;
+        for (size_t k = 0; k < STRETCHES; k++) {
+            struct reading stretch = {
+                .pool = pool, .peak = peak, .memory = memory + k * apart * PAGE, .n_page = n_page};
+            seconds += reading_seconds(pool, &stretch);
+        }
+        if (i >= 0)
+            value[i] = (double)(STRETCHES * n_page * PAGE) / seconds;
+    }
 }
 
 struct multiplying {

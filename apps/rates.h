@@ -19,6 +19,11 @@ enum { RATE_SAMPLES = 5 };
  * them, that is larger than any cache but a giant's. */
 goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error);
 
+/* The same of memory that holds something, `size` bytes from a page's begin: of all of it, or of at most 1 GiB in
+ * stretches spread evenly over it. */
+void rate_read_of(struct pool *pool, const struct peak *peak, const uint8_t *memory, uint64_t size,
+                  double value[RATE_SAMPLES]);
+
 /* Multiplications and additions of int8 a second, of all threads, on registers alone. */
 void rate_int8(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES]);
 

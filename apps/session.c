@@ -7,11 +7,9 @@
 #include "base/clock.h"
 #include "engine/lookup.h"
 #include "engine/processor.h"
-#include "machine.h"
 #include "places.h"
 #include "terminal.h"
 #include "watch.h"
-#include "weights/packed.h"
 
 struct opening {
     const char *path;
@@ -35,12 +33,6 @@ static goss_status copying_run(void *argument, goss_error *error)
 static goss_status copy_weights(struct opening *opening, goss_error *error)
 {
     struct pack_progress progress = {0};
-    struct machine machine;
-    machine_read(&machine);
-    uint64_t bytes = opening->model->file->map.size;
-    if (bytes > machine.memory_free_bytes)
-        return error_set(error, GOSS_E_MEMORY, "%s: --copy-weights needs %.1f GiB, and %.1f are free", opening->path,
-                         (double)bytes / (1 << 30), (double)machine.memory_free_bytes / (1 << 30));
     opening->options.progress = &progress;
     return watch("copying", copying_run, opening, &progress, error);
 }

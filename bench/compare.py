@@ -11,7 +11,8 @@ programs want a core all the while.
 
 A row of the CSV is one run. `limit` is what this machine's bare rates, which gossamer measures around each of its own
 figures, allow for that test: the int8 rate for prompts, the rate of reading memory for answers; in tokens/s, so that
-tokens_per_s / limit is a share for every engine. Rows are added to a file that is there. bench/plot.py shows them.
+tokens_per_s / limit is a share for every engine; empty if gossamer computed on a GPU. Rows are added to a file that is
+there. bench/plot.py shows them.
 """
 import argparse
 import contextlib
@@ -42,7 +43,7 @@ def gossamer(options, test, n):
                              *(["--isa", options.isa] if options.isa else []), *options.gossamer_options.split()]))
     row, = report[test]
     share = row["int8_rate_share" if test == "prefill" else "memory_rate_share"]
-    return row["runs"], row["tokens_per_second"]["median"] / share
+    return row["runs"], share and row["tokens_per_second"]["median"] / share
 
 
 def llama_bench(program, more, options, lengths):
@@ -122,10 +123,10 @@ def compare(options, engines, tests):
                     limit = measured or limit
                     rows += [{"engine": name, "tokens_per_s": f"{rate:.2f}"} for rate in runs]
                 common = circumstances(options) | {"isa": options.isa or "best", "test": test, "n": n, "round": number,
-                                                   "limit": f"{limit:.2f}", "busy": options.busy}
+                                                   "limit": f"{limit:.2f}" if limit else "", "busy": options.busy}
                 for row in rows:
                     add(common | row)
-                print(test, n, f"limit {limit:.1f}", *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
+                print(test, n, *([f"limit {limit:.1f}"] if limit else []), *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
 
 
 def main():

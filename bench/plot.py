@@ -24,7 +24,8 @@ def read(path):
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
             key = row["model"], row["isa"], row["test"], int(row["n"]), int(row.get("busy") or 0)
             speeds[key][row["engine"]][row["round"]].append(float(row["tokens_per_s"]))
-            limits[key].append(float(row["limit"]))
+            if row["limit"]:
+                limits[key].append(float(row["limit"]))
     return speeds, limits
 
 
@@ -50,7 +51,8 @@ def table(speeds, limits):
     yield "|---|---|---|---|---|---|---|---|"
     for key, engines in speeds.items():
         ours = summary(engines["gossamer"])
-        cells = [*title(key), "{:.1f} ({:.1f} .. {:.1f})".format(*ours), f"{100 * ours[0] / statistics.median(limits[key]):.0f} %"]
+        share = f"{100 * ours[0] / statistics.median(limits[key]):.0f} %" if limits[key] else ""
+        cells = [*title(key), "{:.1f} ({:.1f} .. {:.1f})".format(*ours), share]
         for engine in ("llama", "ik"):
             known = engine in engines
             cells += ["{:.1f} ({:.1f} .. {:.1f})".format(*summary(engines[engine])), f"{ratio(engines, engine):.2f}"] if known else ["", ""]

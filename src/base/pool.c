@@ -1,11 +1,10 @@
 #include "base/pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "base/system.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -213,25 +212,9 @@ bool pool_next_run(struct pool *pool, int n, int grain, int most, int *begin, in
     return *begin < n;
 }
 
-/* "QUOTA PERIOD" of cgroup v2, both in microseconds; 0 when there is no limit. */
-static int cgroup_cores(void)
-{
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    long quota = 0, period = 0;
-    if (!f)
-        return 0;
-    if (fscanf(f, "%ld %ld", &quota, &period) != 2)
-        quota = 0;
-    fclose(f);
-    return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
-}
-
 int pool_cores(void)
 {
-    cpu_set_t set;
-    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int quota = cgroup_cores();
-    if (quota && quota < cores)
-        cores = quota;
-    return cores < 1 ? 1 : cores;
+    struct system_limits limits;
+    system_limits("", &limits);
+    return limits.cores;
 }

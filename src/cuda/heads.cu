@@ -8,7 +8,7 @@
 
 enum { THREADS = 128, ROWS = 16 /* of a CTA */, MOST_DIM = 2 * ROPE_MAX_HALF };
 
-struct heads {
+struct turned_heads {
     struct attention_layer layer;
     const float *qkv; /* [n_row][n_head + 2 n_kv_head][head_dim], bias added */
     const float *cosine, *sine;
@@ -37,7 +37,7 @@ DEVICE void store_element(const struct attention_layer &l, int row, int kv_head,
 }
 
 /* ROWS rows of one head, by way of shared memory: queries and values lie row by row, keys position by position. */
-static __global__ void __launch_bounds__(THREADS) turn_heads(const struct heads h)
+static __global__ void __launch_bounds__(THREADS) turn_heads(const struct turned_heads h)
 {
     __shared__ float x[ROWS][MOST_DIM + 1];
     const struct attention_layer &l = h.layer;
@@ -89,11 +89,11 @@ static __global__ void __launch_bounds__(THREADS) copy_stage(const struct attent
 void heads_stage(struct backend *b, int layer)
 {
     const struct model_config *c = &b->model->config;
-    struct heads h = {.layer = attention_of(b, layer),
-                      .qkv = b->a.qkv,
-                      .cosine = b->a.cosine,
-                      .sine = b->a.sine,
-                      .query = b->a.q_rows};
+    struct turned_heads h = {.layer = attention_of(b, layer),
+                             .qkv = b->a.qkv,
+                             .cosine = b->a.cosine,
+                             .sine = b->a.sine,
+                             .query = b->a.q_rows};
     bool staged = c->sliding[layer] && b->attention->most_rows > FEW_ROWS;
     int held = b->kv.ring_tiles * KEY_TILE, newest = held < b->attention->most_rows ? held : b->attention->most_rows;
     if (staged && c->window > 1)

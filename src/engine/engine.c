@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/system.h"
 #include "engine/internal.h"
 
 /* ---- opening ---- */
@@ -67,8 +67,9 @@ static goss_status divide_memory(struct engine *e, const struct model_config *co
     if (budget == 0 && e->table->memory) { /* a quarter of what there is */
         budget = e->table->memory(e->model, o->gpu_bytes) / 4;
     } else if (budget == 0) {
-        long physical = sysconf(_SC_PHYS_PAGES), unit = sysconf(_SC_PAGESIZE);
-        budget = physical > 0 && unit > 0 ? (uint64_t)physical * (uint64_t)unit / 4 : UINT64_C(1) << 32;
+        struct system_limits limits;
+        system_limits("", &limits);
+        budget = limits.memory_bytes < UINT64_MAX ? limits.memory_bytes / 4 : UINT64_C(1) << 32;
     }
     uint64_t rings = e->ring_bytes * (uint64_t)o->max_sequences;
     uint64_t checkpoints = o->checkpoints > 0 ? (uint64_t)o->checkpoints : budget / 8 / snapshot;
@@ -204,6 +205,11 @@ const struct model_config *engine_config(const struct engine *e)
 int engine_context(const struct engine *e)
 {
     return e->options.context;
+}
+
+const char *engine_backend(const struct engine *e)
+{
+    return e->table->name;
 }
 
 const char *engine_isa(const struct engine *e)

@@ -57,8 +57,9 @@ goss_status engine_open(struct engine **engine, const struct model *model, const
 void engine_close(struct engine *engine); /* frees every sequence too; NULL is fine */
 
 const struct model_config *engine_config(const struct engine *engine);
-int engine_context(const struct engine *engine);     /* the limit that requests are held to */
-const char *engine_isa(const struct engine *engine); /* what the backend runs on, for people */
+int engine_context(const struct engine *engine);         /* the limit that requests are held to */
+const char *engine_backend(const struct engine *engine); /* "cpu" or "cuda" */
+const char *engine_isa(const struct engine *engine);     /* what the backend runs on, for people */
 /* Layers whose experts the backend computes itself; those of the others do not fit on the GPU and are computed by the
  * CPU. */
 int engine_expert_layers(const struct engine *engine);

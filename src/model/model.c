@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/system.h"
 #include "text/tokenizer.h"
 #include "weights/packed.h"
 #include "weights/tile.h"
@@ -145,6 +146,11 @@ goss_status model_open_packed(struct model **out, const char *path, goss_error *
 goss_status model_copy(struct model *model, struct pack_progress *progress, goss_error *error)
 {
     struct file_map *map = &model->file->map;
+    struct system_limits limits;
+    system_limits("", &limits);
+    if (map->size > limits.memory_free_bytes)
+        return error_set(error, GOSS_E_MEMORY, "%s: a copy of the weights needs %.1f GiB of memory, and %.1f are free",
+                         map->path, (double)map->size / (1 << 30), (double)limits.memory_free_bytes / (1 << 30));
     if (progress)
         atomic_store(&progress->total, map->size);
     return file_map_copy(map, progress ? &progress->done : NULL, progress ? &progress->cancel : NULL, error);

@@ -23,7 +23,7 @@ goss_status model_open_packed(struct model **model, const char *path, goss_error
 void model_close(struct model *model); /* NULL is fine */
 
 /* Copies the packed file of an open model into memory of the process (file_map_copy): its answers may be faster, and no
- * longer depend on the file. progress may be NULL. */
+ * longer depend on the file. GOSS_E_MEMORY if less memory is free. progress may be NULL. */
 goss_status model_copy(struct model *model, struct pack_progress *progress, goss_error *error);
 
 /* The packed file that model_open would use for `path`: path itself if it is one, else its place in the cache, whether

@@ -11,10 +11,10 @@ bench --prefill 16,33 --depth 0,40 --json >out 2>err || fail "bench failed: $(ca
 python3 - <<'PYTHON' || fail "bench --json is not as promised: $(cat out)"
 import json
 report = json.load(open("out"))
-assert list(report) == ["machine", "prefill", "decode", "model", "peak_memory_bytes"], list(report)
+assert list(report) == ["machine", "weights", "prefill", "decode", "model", "peak_memory_bytes"], list(report)
 def spread(figure):
     return 0 < figure["least"] <= figure["median"] <= figure["most"]
-machine, model = report["machine"], report["model"]
+machine, model, weights = report["machine"], report["model"], report["weights"]
 assert machine["threads"] == 1
 assert spread(machine["read_bytes_per_second"]) and machine["read_bytes_per_second"]["median"] > 1e8
 assert spread(machine["int8_ops_per_second"]) and machine["int8_ops_per_second"]["median"] > 1e8
@@ -30,6 +30,9 @@ assert spread(model["load_spread"]) and spread(model["first_token_spread"])
 for row in report["decode"]: # the share is one of a rate that was measured; keys and values add little here
     rate = row["tokens_per_second"]["median"] * model["weight_bytes_per_token"] / row["memory_rate_share"]
     assert 0.5 * machine["read_bytes_per_second"]["least"] <= rate <= machine["read_bytes_per_second"]["most"]
+assert weights["copied"] is False and spread(weights["read_bytes_per_second"])
+share = weights["read_bytes_per_second"]["median"] / weights["memory_rate_share"]
+assert machine["read_bytes_per_second"]["least"] <= share <= machine["read_bytes_per_second"]["most"]
 cold = model["cold"]
 assert 0 < cold["load_seconds"] <= cold["first_token_seconds"] and 0 <= cold["still_in_memory"] <= 1
 # The toy's weights are 32-bit norms and small matrices: a token reads some of the file, and memory holds all of it but
@@ -40,6 +43,7 @@ PYTHON
 
 bench --prefill 33 --depth 40 --no-cold --isa scalar >out 2>err || fail "bench without a cold start failed: $(cat err)"
 grep -q "prefill of 33 .* tokens/s .* % of the int8 rate" out || fail "no prefill: $(cat out)"
+grep -q "weights read, mapped .* GB/s .* % of the memory rate" out || fail "no rate of the weights: $(cat out)"
 grep -q "decode at depth 40 .* tokens/s .* % of the memory rate" out || fail "no decode: $(cat out)"
 grep -q "first token, warm" out && ! grep -q cold out || fail "--no-cold is not obeyed: $(cat out)"
 

@@ -56,6 +56,12 @@ done
 for limit in 0.0001 0.0003; do # too little for the weights, or for keys and values beside them
     expect 1 "without experts" "$program" score -m toy --ids 1 --chunk 8 --context 256 --backend cuda --gpu-memory "$limit"
 done
+"$program" bench -m toy --prefill 8 --depth 0 --repeat 1 --no-cold --backend cuda --json >bench.json || fail "bench on the GPU failed"
+python3 -c '
+import json
+report = json.load(open("bench.json"))
+assert "weights" not in report and report["prefill"][0]["int8_rate_share"] is None, report
+assert report["decode"][0]["memory_rate_share"] is None, report' || fail "bench holds a GPU against the limits of the CPU"
 "$program" doctor | grep -q "gpt-oss-20b  *15 of 24 (8k)" || fail "doctor does not say how much of a model fits on the GPU"
 "$program" doctor --json | python3 -c 'import json,sys; r=json.load(sys.stdin); assert r["gpu_fit"][1]["contexts"][2]=={"context":131072,"fits":True,"expert_layers":0}' ||
     fail "doctor --json does not say how much of a model fits on the GPU"
