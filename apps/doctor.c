@@ -10,6 +10,7 @@
 #include "input.h"
 #include "machine.h"
 #include "model/backend.h"
+#include "model/synthetic.h"
 #include "places.h"
 #include "terminal.h"
 #include "weights/tile.h"
@@ -26,22 +27,11 @@ struct doctor {
 };
 
 /* The two published models, for which no file need be here. */
-static struct model_config published(int n_layer, int n_expert)
+static void published(struct model_config *small, struct model_config *large)
 {
-    struct model_config config = {.n_layer = n_layer,
-                                  .d_model = 2880,
-                                  .n_head = 64,
-                                  .n_kv_head = 8,
-                                  .head_dim = 64,
-                                  .d_ff = 2880,
-                                  .n_expert = n_expert,
-                                  .n_active = 4,
-                                  .n_vocab = 201088,
-                                  .window = 128,
-                                  .max_context = 131072};
-    for (int i = 0; i < n_layer; i += 2)
-        config.sliding[i] = true;
-    return config;
+    struct synthetic_shape shape_20b = synthetic_20b(), shape_120b = synthetic_120b();
+    *small = synthetic_config(&shape_20b);
+    *large = synthetic_config(&shape_120b);
 }
 
 /* Bytes of one layer's experts. Norms and biases do not count, here and below. */
@@ -127,25 +117,38 @@ static goss_status report_machine(struct doctor *doctor, const struct machine *m
                error);
 }
 
+/* What was compared with the scalar definition, and whether every bit was the same. */
+static void kernels_line(const struct doctor *doctor, json_t *list, const char *name, bool used, const char *differs)
+{
+    (void)json_array_append_new(
+        list, json_pack("{s:s, s:b, s:b, s:s?}", "isa", name, "used", used, "equal", !differs, "differs", differs));
+    if (!doctor->print)
+        return;
+    terminal_style(&doctor->terminal, differs ? STYLE_RED : STYLE_GREEN);
+    (void)printf("  %-18s%s%s", name, differs ? "WRONG: " : "equal, bit for bit", differs ? differs : "");
+    terminal_style(&doctor->terminal, STYLE_PLAIN);
+    (void)puts(used ? "  (in use)" : "");
+}
+
 static goss_status report_kernels(struct doctor *doctor, int *faults, goss_error *error)
 {
     const struct kernels *kernels;
+    const char *differs = NULL;
     json_t *list = json_array();
     goss_status status = GOSS_OK;
     title(doctor, "kernels, compared with the scalar definition");
+    if (doctor->gpu_bytes) {
+        status = processor_check_gpu(&differs, error);
+        *faults += differs != NULL;
+        if (!status)
+            kernels_line(doctor, list, "cuda", !differs, differs);
+    }
     for (int i = 0; !status && (kernels = kernels_at(i)); i++) {
-        const char *differs = NULL;
+        differs = NULL;
         for (uint64_t seed = 0; !status && !differs && seed < SEEDS; seed++)
             status = kernels_check(kernels, seed, &differs, error);
         *faults += differs != NULL;
-        (void)json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s?}", "isa", kernels->name, "used", i == 0,
-                                                    "equal", !differs, "differs", differs));
-        if (!doctor->print)
-            continue;
-        terminal_style(&doctor->terminal, differs ? STYLE_RED : STYLE_GREEN);
-        (void)printf("  %-18s%s%s", kernels->name, differs ? "WRONG: " : "equal, bit for bit", differs ? differs : "");
-        terminal_style(&doctor->terminal, STYLE_PLAIN);
-        (void)puts(i == 0 ? "  (in use)" : "");
+        kernels_line(doctor, list, kernels->name, i == 0, differs);
     }
     if (doctor->print)
         (void)puts("");
@@ -215,7 +218,8 @@ static json_t *gpu_fit(const struct doctor *doctor, const char *name, const stru
 
 static goss_status report_gpu_fit(struct doctor *doctor, goss_error *error)
 {
-    struct model_config small = published(24, 32), large = published(36, 128);
+    struct model_config small, large;
+    published(&small, &large);
     json_t *list = json_array();
     title(doctor, "layers whose experts fit on the GPU beside all else; the CPU computes those of the others");
     (void)json_array_append_new(list, gpu_fit(doctor, "gpt-oss-20b", &small));
@@ -227,7 +231,8 @@ static goss_status report_gpu_fit(struct doctor *doctor, goss_error *error)
 
 static goss_status report_fit(struct doctor *doctor, const struct machine *machine, goss_error *error)
 {
-    struct model_config small = published(24, 32), large = published(36, 128);
+    struct model_config small, large;
+    published(&small, &large);
     json_t *list = json_array();
     title(doctor, "what fits into the free memory, with a context of so many tokens");
     (void)json_array_append_new(list,

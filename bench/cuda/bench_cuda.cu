@@ -10,12 +10,12 @@
 #include <stdlib.h>
 
 #include "cuda/state.h"
-#include "synthetic.h"
 
 extern "C" {
 #include "base/clock.h"
 #include "cuda/library.h"
 #include "model/forward.h"
+#include "model/synthetic.h"
 }
 
 enum { CHUNK = 2048, EQUAL_LAYERS = 2, EQUAL_ROWS = 40, EQUAL_STEPS = 12, MOST_SEQUENCES = 256 };
@@ -125,7 +125,8 @@ static size_t differing(const float *a, const float *b, size_t n)
 /* A prompt of one and of three sequences, then single rows, then two rows of each. */
 static bool compare(const struct model *whole, const struct setting &setting)
 {
-    struct model model = synthetic_part(whole, EQUAL_LAYERS);
+    struct model model = *whole; /* the same weights in fewer layers */
+    model.config.n_layer = EQUAL_LAYERS;
     struct run gpu, cpu;
     size_t vocab = model.config.n_vocab, bad = 0;
     run_open(&gpu, gossamer_cuda.table, &model, setting, 3 * EQUAL_ROWS, 3, 1024);
@@ -255,11 +256,32 @@ static bool asked(int argc, char **argv, const char *part)
     return named(argc, argv, part) || argc - setting.serial - (setting.gpu_bytes > 0) <= 2;
 }
 
+/* All layers share the weights of one, so that the largest is made in seconds; a GPU gets a copy for each. */
+static struct model *open_model(const char *name)
+{
+    struct synthetic_shape shape = strcmp(name, "120b") == 0 ? synthetic_120b() : synthetic_20b();
+    shape.repeat = true;
+    if (strcmp(name, "tiny") == 0) {
+        shape.n_layer = 2;
+        shape.d_model = 576;
+        shape.n_head = 8;
+        shape.n_kv_head = 2;
+        shape.d_ff = 96;
+        shape.n_expert = 8;
+        shape.n_vocab = 320;
+        shape.window = 16;
+    } else if (strcmp(name, "20b") != 0 && strcmp(name, "120b") != 0) {
+        stop("which model: 20b, 120b or tiny?");
+    }
+    struct model *model = synthetic_open(&shape);
+    if (!model)
+        stop("no memory for the model");
+    return model;
+}
+
 int main(int argc, char **argv)
 {
-    struct model *model = argc > 1 ? synthetic_open(argv[1]) : NULL;
-    if (!model)
-        stop("which model: 20b, 120b or tiny?");
+    struct model *model = open_model(argc > 1 ? argv[1] : "");
     struct setting setting = setting_of(argc, argv);
     bool tiny = strcmp(argv[1], "tiny") == 0, equal = true;
     (void)printf("what,n,value,unit\ntoken_bytes,1,%.0f,bytes\n", token_bytes(model));

@@ -16,7 +16,7 @@
 #include "cpu/state.h"
 #include "fma.h"
 #include "median.h"
-#include "support/toy_model.h"
+#include "model/synthetic.h"
 
 enum { LAYERS = 2, MAX_DEPTH = 32768, MAX_ROWS = 512, PAGES = MAX_DEPTH / KV_PAGE, REPEATS = 9 };
 
@@ -134,20 +134,20 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_attention: ROWS: 1 to %d\n", MAX_ROWS);
         return 2;
     }
-    struct toy_shape shape = {.n_layer = LAYERS,
-                              .d_model = 2880,
-                              .n_head = 64,
-                              .n_kv_head = 8,
-                              .head_dim = 64,
-                              .d_ff = 32,
-                              .n_expert = 1,
-                              .n_active = 1,
-                              .n_vocab = 512,
-                              .window = 128,
-                              .dense = DTYPE_TILE_Q8,
-                              .experts = DTYPE_TILE_MXFP4,
-                              .seed = 1};
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = {.n_layer = LAYERS,
+                                    .d_model = 2880,
+                                    .n_head = 64,
+                                    .n_kv_head = 8,
+                                    .head_dim = 64,
+                                    .d_ff = 32,
+                                    .n_expert = 1,
+                                    .n_active = 1,
+                                    .n_vocab = 512,
+                                    .window = 128,
+                                    .dense = DTYPE_TILE_Q8,
+                                    .experts = DTYPE_TILE_MXFP4,
+                                    .seed = 1};
+    struct model *model = synthetic_open(&shape);
     struct backend_options options = {.threads = argc > 2 ? atoi(argv[2]) : pool_cores(),
                                       .isa = argc > 1 ? argv[1] : NULL,
                                       .max_rows = MAX_ROWS,
@@ -177,6 +177,6 @@ int main(int argc, char **argv)
             report(&model->config, "full", *rows, *depth, 0, full, read, fma);
         }
     cpu_backend.close(backend);
-    toy_model_close(model);
+    synthetic_close(model);
     return 0;
 }

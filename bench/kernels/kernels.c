@@ -12,7 +12,7 @@
 #include "cpu/peak.h"
 #include "cpu/state.h"
 #include "model/forward.h"
-#include "support/toy_model.h"
+#include "model/synthetic.h"
 #include "weights/tile.h"
 
 enum { LAYERS = 2, REAL_LAYERS = 24, CONTEXT = 1024, STAGES = 7 };
@@ -224,20 +224,20 @@ static struct options parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
-    struct toy_shape shape = {.n_layer = LAYERS,
-                              .d_model = 2880,
-                              .n_head = 64,
-                              .n_kv_head = 8,
-                              .head_dim = 64,
-                              .d_ff = 2880,
-                              .n_expert = 32,
-                              .n_active = 4,
-                              .n_vocab = 4096,
-                              .window = 128,
-                              .dense = DTYPE_TILE_Q8,
-                              .experts = DTYPE_TILE_MXFP4,
-                              .seed = 1};
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = {.n_layer = LAYERS,
+                                    .d_model = 2880,
+                                    .n_head = 64,
+                                    .n_kv_head = 8,
+                                    .head_dim = 64,
+                                    .d_ff = 2880,
+                                    .n_expert = 32,
+                                    .n_active = 4,
+                                    .n_vocab = 4096,
+                                    .window = 128,
+                                    .dense = DTYPE_TILE_Q8,
+                                    .experts = DTYPE_TILE_MXFP4,
+                                    .seed = 1};
+    struct model *model = synthetic_open(&shape);
     struct backend_options options = {.threads = o.threads,
                                       .isa = o.isa,
                                       .max_rows = o.rows,
@@ -264,6 +264,6 @@ int main(int argc, char **argv)
         report(model, *rows, best, macs, bytes);
     }
     cpu_backend.close(backend);
-    toy_model_close(model);
+    synthetic_close(model);
     return 0;
 }

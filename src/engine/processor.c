@@ -1,6 +1,9 @@
 #include "engine/processor.h"
 
+#include <stdatomic.h>
+
 #include "cuda/load.h"
+#include "engine/same_bits.h"
 
 goss_status processor_gpu(struct cuda_device *device, goss_error *error)
 {
@@ -9,7 +12,30 @@ goss_status processor_gpu(struct cuda_device *device, goss_error *error)
     return status ? status : library->probe(device, error);
 }
 
-/* Whether the device has room for all weights but the experts. */
+goss_status processor_check_gpu(const char **differs, goss_error *error)
+{
+    const struct cuda_library *library;
+    *differs = NULL;
+    goss_status status = cuda_load(&library, error);
+    return status ? status : same_bits(library->table, differs, error);
+}
+
+/* The same, once a process. */
+static goss_status require_same_bits(const struct cuda_device *device, goss_error *error)
+{
+    static atomic_bool same;
+    const char *differs = NULL;
+    if (atomic_load(&same))
+        return GOSS_OK;
+    goss_status status = processor_check_gpu(&differs, error);
+    if (!status && differs)
+        status =
+            error_set(error, GOSS_E_UNSUPPORTED, "%s: does not give the CPU's bits (in %s)", device->name, differs);
+    atomic_store(&same, !status);
+    return status;
+}
+
+/* Whether the device computes the right bits, and has room for all weights but the experts. */
 static goss_status choose_cuda(const struct model *model, uint64_t gpu_bytes, const struct backend_table **table,
                                goss_error *error)
 {
@@ -28,8 +54,10 @@ static goss_status choose_cuda(const struct model *model, uint64_t gpu_bytes, co
                          device.name, (unsigned long long)((weights + (1 << 20) - 1) >> 20),
                          (unsigned long long)most >> 20, (unsigned long long)device.memory_free_bytes >> 20,
                          (unsigned long long)device.memory_bytes >> 20);
-    *table = library->table;
-    return GOSS_OK;
+    status = require_same_bits(&device, error);
+    if (!status)
+        *table = library->table;
+    return status;
 }
 
 goss_status processor_choose(enum processor processor, const struct model *model, uint64_t gpu_bytes,

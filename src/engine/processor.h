@@ -11,7 +11,7 @@ enum processor {
 };
 
 /* gpu_bytes: as in struct engine_options. GOSS_E_UNSUPPORTED or GOSS_E_MEMORY, with the reason, if CUDA is asked for
- * and cannot be had. */
+ * and cannot be had; a GPU that does not give the CPU's bits (same_bits.h; looked at once a process) cannot. */
 goss_status processor_choose(enum processor processor, const struct model *model, uint64_t gpu_bytes,
                              const struct backend_table **table, goss_error *error);
 
@@ -23,5 +23,7 @@ goss_status processor_open(struct engine **engine, enum processor processor, con
 /* The GPU that would be used; the error says why there is none. */
 struct cuda_device;
 goss_status processor_gpu(struct cuda_device *device, goss_error *error);
+/* Looks at its bits: *differs as same_bits has it. */
+goss_status processor_check_gpu(const char **differs, goss_error *error);
 
 #endif

@@ -19,6 +19,14 @@ cp "$tools/libserve_leak.so" bin/libgossamer_cuda.so
 expect 1 "of another version" "$program" score -m toy --ids 1 --backend cuda
 rm bin/libgossamer_cuda.so
 
+# A GPU that gives other bits is not used, and said to be wrong.
+cp "$tools/wrong/libgossamer_cuda.so" bin/
+expect 1 "wrong GPU: does not give the CPU's bits (in a prompt)" "$program" score -m toy --ids 1 --backend cuda
+"$program" score -m toy --ids "$ids" --top 3 | cmp cpu - || fail "auto computes on a GPU that is wrong"
+"$program" doctor >out && fail "doctor passes a GPU that is wrong"
+grep -q "cuda *WRONG: a prompt" out || fail "doctor does not say what is wrong: $(cat out)"
+rm bin/libgossamer_cuda.so
+
 cp "$tools/emulated/libgossamer_cuda.so" lib/gossamer/
 "$program" score -m toy --ids "$ids" --top 3 --backend cpu | cmp cpu - || fail "cpu differs from auto without a library"
 for options in "--backend cuda" "--backend auto --chunk 7" "--backend cuda --chunk 1"; do
@@ -28,7 +36,9 @@ for options in "--backend cuda" "--backend auto --chunk 7" "--backend cuda --chu
 done
 mv lib/gossamer/libgossamer_cuda.so bin/
 "$program" score -m toy --ids "$ids" --top 3 --backend cuda | cmp cpu - || fail "the library beside the program is not used"
-"$program" doctor | grep -q "GPU *emulated GPU" || fail "doctor does not name the GPU"
+"$program" doctor >out || fail "doctor finds fault with the GPU: $(cat out)"
+grep -q "cuda *equal, bit for bit" out || fail "doctor does not check the GPU: $(cat out)"
+grep -q "GPU *emulated GPU" out || fail "doctor does not name the GPU"
 "$program" run -m toy --backend cpu --seed 3 -n 20 "hello" >cpu.text 2>/dev/null || fail "run on the CPU failed"
 "$program" run -m toy --backend cuda --seed 3 -n 20 "hello" >cuda.text 2>/dev/null || fail "run on the GPU failed"
 cmp cpu.text cuda.text || fail "an answer of the GPU differs"

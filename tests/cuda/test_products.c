@@ -6,8 +6,8 @@
 #include "cpu/kernels.h"
 #include "cuda/emulated/bridge.h"
 #include "cuda/emulated/control.h"
+#include "model/synthetic.h"
 #include "support/test.h"
-#include "support/toy_model.h"
 #include "weights/tile.h"
 
 static float *random_columns(int n, int cols)
@@ -78,9 +78,9 @@ static void put_extremes(const struct matrix *m)
         quants[0] = quants[5] = 0x80;
 }
 
-static struct toy_shape shape_of(enum dtype dense, enum dtype experts)
+static struct synthetic_shape shape_of(enum dtype dense, enum dtype experts)
 {
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 1;
     shape.d_model = 1120; /* two segments and three blocks, an odd number of row groups of the head */
     shape.d_ff = 96;
@@ -94,8 +94,8 @@ static const int columns[] = {1, 7, 8, 17, 65, 0};
 static void test_type(enum dtype dense, enum dtype experts, bool extreme, const enum bridge_kernel *kernels,
                       int n_kernel)
 {
-    struct toy_shape shape = shape_of(dense, experts);
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = shape_of(dense, experts);
+    struct model *model = synthetic_open(&shape);
     const struct layer *l = &model->layers[0];
     const int32_t first[][8] = {{0, 1, 2, 2, 2, 2, 2, 3}, {0, 0, 8, 8, 10, 16, 16, 17}, {0, 0, 0, 60, 61, 61, 61, 80}};
     if (extreme)
@@ -110,7 +110,7 @@ static void test_type(enum dtype dense, enum dtype experts, bool extreme, const 
             assert_product(model, BRIDGE_DOWN, &l->down, kernels[k], first[i][7], first[i]);
         }
     }
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void integer_products_have_the_defined_bits(void **state)
@@ -134,8 +134,8 @@ static void float_products_have_the_defined_bits(void **state)
 static void scales_with_a_subnormal_product_have_the_defined_bits(void **state)
 {
     (void)state;
-    struct toy_shape shape = shape_of(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4);
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = shape_of(DTYPE_TILE_Q8, DTYPE_TILE_MXFP4);
+    struct model *model = synthetic_open(&shape);
     const struct matrix *m = &model->layers[0].down;
     const int32_t first[] = {0, 1, 1, 1, 1, 1, 1, 1};
     float *x = calloc(m->cols, sizeof *x), *want = calloc(m->rows, sizeof *want), *got = calloc(m->rows, sizeof *got);
@@ -155,7 +155,7 @@ static void scales_with_a_subnormal_product_have_the_defined_bits(void **state)
     free(x);
     free(want);
     free(got);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 int main(void)

@@ -6,9 +6,9 @@
 #include "cuda/emulated/bridge.h"
 #include "cuda/emulated/control.h"
 #include "cuda/library.h"
+#include "model/synthetic.h"
 #include "support/steps.h"
 #include "support/test.h"
-#include "support/toy_model.h"
 
 enum { LENGTH = 300 };
 
@@ -47,48 +47,48 @@ static void assert_cuda_same(const struct model *model, const struct steps_seque
     steps_sequence_close(s);
 }
 
-static void assert_shape_same(const struct toy_shape *shape, int n)
+static void assert_shape_same(const struct synthetic_shape *shape, int n)
 {
-    struct model *model = toy_model_open(shape);
+    struct model *model = synthetic_open(shape);
     struct steps_sequence *want = run_cpu(model, n);
     const int chunk[] = {5, 8, 23};
     for (size_t i = 0; i < sizeof chunk / sizeof *chunk; i++)
         assert_cuda_same(model, want, chunk[i], i % 2);
     assert_cuda_same(model, want, n, false);
     steps_sequence_close(want);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void mxfp4_experts_and_q8_dense_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     struct steps_sequence *want = run_cpu(model, LENGTH);
     for (const int *chunk = (const int[]){8, 150, LENGTH, 0}; *chunk; chunk++)
         assert_cuda_same(model, want, *chunk, *chunk == LENGTH);
     steps_sequence_close(want);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void the_order_of_threads_does_not_matter(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
-    struct model *model = toy_model_open(&shape);
+    struct model *model = synthetic_open(&shape);
     struct steps_sequence *want = run_cpu(model, 40);
     for (const int *chunk = (const int[]){1, 3, 40, 0}; *chunk; chunk++)
         for (int backward = 0; backward < 2; backward++)
             assert_cuda_same(model, want, *chunk, backward);
     steps_sequence_close(want);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void bf16_weights_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.dense = shape.experts = DTYPE_TILE_BF16;
     shape.n_layer = 2;
     assert_shape_same(&shape, 30);
@@ -99,7 +99,7 @@ static void bf16_weights_give_the_cpus_logits(void **state)
 static void several_segments_of_q8_experts_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.head_dim = 64, shape.n_head = 16, shape.d_model = 576, shape.experts = DTYPE_TILE_Q8;
     shape.window = 128, shape.n_layer = 2;
     assert_shape_same(&shape, 30);
@@ -108,7 +108,7 @@ static void several_segments_of_q8_experts_give_the_cpus_logits(void **state)
 static void several_segments_of_mxfp4_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.d_model = 1120, shape.d_ff = 544, shape.n_layer = 1;
     assert_shape_same(&shape, 30);
 }
@@ -116,7 +116,7 @@ static void several_segments_of_mxfp4_give_the_cpus_logits(void **state)
 static void heads_of_three_pairs_of_groups_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
     shape.head_dim = 96, shape.n_head = shape.n_kv_head = 2;
     assert_shape_same(&shape, 40);
@@ -125,7 +125,7 @@ static void heads_of_three_pairs_of_groups_give_the_cpus_logits(void **state)
 static void experts_of_two_types_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
     shape.last_experts = DTYPE_TILE_BF16;
     assert_shape_same(&shape, 40);
@@ -136,7 +136,7 @@ static void experts_of_two_types_give_the_cpus_logits(void **state)
 static void many_experts_with_few_rows_give_the_cpus_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 1, shape.n_expert = 70, shape.n_active = 4;
     assert_shape_same(&shape, 30);
 }
@@ -144,8 +144,8 @@ static void many_experts_with_few_rows_give_the_cpus_logits(void **state)
 static void batch_mates_do_not_change_a_bit(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     enum { N = 4 };
     const int length[N] = {50, 23, 40, 1}, takes[3][N] = {{5, 1, 20, 1}, {40, 23, 1, 1}, {1, 1, 1, 1}};
     struct steps_sequence *alone[N], *mates[N];
@@ -178,7 +178,7 @@ static void batch_mates_do_not_change_a_bit(void **state)
         steps_sequence_close(alone[i]);
         steps_sequence_close(mates[i]);
     }
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 /* A sequence begins on one backend and goes on, in a copy, on another. */
@@ -218,23 +218,23 @@ static void continue_elsewhere(const struct model *model, const struct steps_seq
 static void snapshots_of_either_backend_continue_with_the_same_bits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
-    struct model *model = toy_model_open(&shape);
+    struct model *model = synthetic_open(&shape);
     struct steps_sequence *want = run_cpu(model, LENGTH);
     for (const int *cut = (const int[]){1, 64, 280, 0}; *cut; cut++) {
         continue_elsewhere(model, want, *cut, true);
         continue_elsewhere(model, want, *cut, false);
     }
     steps_sequence_close(want);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void what_does_not_fit_is_refused_with_the_sizes(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     struct backend_options options = {
         .max_rows = 1, .max_outputs = 1, .max_sequences = 1, .pages = 1 << 20, .rings = 1};
     struct backend *backend;
@@ -246,7 +246,7 @@ static void what_does_not_fit_is_refused_with_the_sizes(void **state)
     options.max_rows = 0;
     assert_int_equal(gossamer_cuda.table->open(&backend, model, &options, &error), GOSS_E_ARGUMENT);
     assert_non_null(strstr(error.text, "max_rows"));
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 int main(void)

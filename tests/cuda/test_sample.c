@@ -9,8 +9,8 @@
 #include "cuda/library.h"
 #include "engine/engine.h"
 #include "engine/sampler.h"
+#include "model/synthetic.h"
 #include "support/test.h"
-#include "support/toy_model.h"
 
 static uint64_t drawn;
 
@@ -179,16 +179,16 @@ static void answer(const struct model *model, const struct backend_table *table,
 static void an_engine_on_the_gpu_answers_with_the_ids_of_the_cpu(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
-    struct model *model = toy_model_open(&shape);
+    struct model *model = synthetic_open(&shape);
     int32_t want[SEQUENCES][ANSWER], got[SEQUENCES][ANSWER];
     for (int cuts = 0; cuts < 2; cuts++) {
         answer(model, &cpu_backend, cuts, want);
         answer(model, gossamer_cuda.table, cuts, got);
         assert_memory_equal(got, want, sizeof got);
     }
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 int main(void)

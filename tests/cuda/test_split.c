@@ -5,9 +5,9 @@
 #include "cuda/emulated/bridge.h"
 #include "cuda/emulated/control.h"
 #include "cuda/library.h"
+#include "model/synthetic.h"
 #include "support/steps.h"
 #include "support/test.h"
-#include "support/toy_model.h"
 
 enum { LENGTH = 40, PAGES = 3, SEQUENCES = 3 };
 
@@ -91,28 +91,28 @@ static void assert_split_same(const struct model *model, const struct steps_sequ
     steps_close(&steps);
 }
 
-static void assert_shape_same(const struct toy_shape *shape, int n)
+static void assert_shape_same(const struct synthetic_shape *shape, int n)
 {
-    struct model *model = toy_model_open(shape);
+    struct model *model = synthetic_open(shape);
     struct steps_sequence *want = run_cpu(model, n);
     uint64_t least = least_memory(model);
     for (int layers = 0; layers < shape->n_layer; layers++)
         assert_split_same(model, want, least, layers);
     steps_sequence_close(want);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void any_number_of_layers_on_the_cpu_gives_its_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     assert_shape_same(&shape, LENGTH);
 }
 
 static void q8_and_bf16_experts_on_the_cpu_give_its_logits(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
+    struct synthetic_shape shape = synthetic_small();
     shape.n_layer = 2;
     shape.experts = DTYPE_TILE_Q8;
     assert_shape_same(&shape, 20);
@@ -125,8 +125,8 @@ static void q8_and_bf16_experts_on_the_cpu_give_its_logits(void **state)
 static void several_sequences_share_the_steps_that_the_cpu_takes_part_in(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     const int length[SEQUENCES] = {23, 9, 4}, take[SEQUENCES] = {10, 1, 2}, ring[SEQUENCES] = {1, 2, 0};
     struct steps_sequence *alone[SEQUENCES], *mates[SEQUENCES];
     struct steps steps;
@@ -143,14 +143,14 @@ static void several_sequences_share_the_steps_that_the_cpu_takes_part_in(void **
         steps_sequence_close(alone[i]);
         steps_sequence_close(mates[i]);
     }
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void as_many_layers_as_fit_are_on_the_gpu(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     uint64_t least = least_memory(model);
     for (int layers = 0; layers <= shape.n_layer; layers++)
         for (int less = 0; less < 2 && layers >= less; less++) {
@@ -162,14 +162,14 @@ static void as_many_layers_as_fit_are_on_the_gpu(void **state)
             assert_int_equal(named, layers - less < shape.n_layer);
             steps_close(&steps);
         }
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void too_little_memory_is_refused_with_what_is_needed_and_what_is_free(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     uint64_t least = least_memory(model);
     struct backend_options options = options_of(least - 1);
     goss_error error;
@@ -180,21 +180,21 @@ static void too_little_memory_is_refused_with_what_is_needed_and_what_is_free(vo
     options.host = NULL;
     assert_int_equal(try_open(model, &options, &error), GOSS_E_MEMORY);
     assert_non_null(strstr(error.text, "(weights 1, "));
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 static void the_experts_make_room_for_keys_and_values_only_where_they_do_not_fit(void **state)
 {
     (void)state;
-    struct toy_shape shape = toy_shape_default();
-    struct model *model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    struct model *model = synthetic_open(&shape);
     const struct backend_table *table = gossamer_cuda.table;
     uint64_t all = gossamer_cuda.weights_bytes(model, shape.n_layer), rest = gossamer_cuda.weights_bytes(model, 0);
     assert_true(rest < all);
     assert_int_equal(table->memory(model, all + 1000), 1000);
     assert_int_equal(table->memory(model, all - 1), all - 1 - rest);
     assert_int_equal(table->memory(model, rest - 1), 0);
-    toy_model_close(model);
+    synthetic_close(model);
 }
 
 int main(void)

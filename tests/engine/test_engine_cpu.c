@@ -5,9 +5,9 @@
 
 #include "base/random.h"
 #include "engine/engine.h"
+#include "model/synthetic.h"
 #include "support/test.h"
 #include "support/toy_engine.h"
-#include "support/toy_model.h"
 
 enum { REQUESTS = 7, ANSWER = 10, CONTEXT = 700 };
 
@@ -51,8 +51,8 @@ static struct engine *open_engine(const struct fixture *f, struct engine_options
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    struct toy_shape shape = toy_shape_default();
-    f->model = toy_model_open(&shape);
+    struct synthetic_shape shape = synthetic_small();
+    f->model = synthetic_open(&shape);
     make_requests(f);
     struct engine *engine = open_engine(f, (struct engine_options){.threads = 1, .isa = "scalar", .chunk = 512});
     for (int i = 0; i < REQUESTS; i++) {
@@ -69,7 +69,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    toy_model_close(f->model);
+    synthetic_close(f->model);
     free(f);
     return 0;
 }
