@@ -50,6 +50,31 @@ static void one_bit_is_found_wherever_it_is(void **state)
     assert_null(difference_of(&table));
 }
 
+/* The CPU's, which says of the first row of such steps that id `id` was drawn. */
+static int32_t id;
+
+static void unembed_drawing(struct backend *b, int worker, const struct batch *batch)
+{
+    cpu_backend.unembed(b, worker, batch);
+    if (batch->draw && batch->draw[0].greedy)
+        batch->drawn[0] = id;
+}
+
+static void an_id_that_was_drawn_is_compared(void **state)
+{
+    (void)state;
+    struct backend_table table = cpu_backend;
+    table.unembed = unembed_drawing;
+    int right = 0;
+    for (id = 0; id < 90; id++) {
+        const char *differs = difference_of(&table);
+        right += !differs;
+        if (differs)
+            assert_string_equal(differs, "the likeliest id");
+    }
+    assert_int_equal(right, 1);
+}
+
 static goss_status no_memory(struct backend **b, const struct model *model, const struct backend_options *options,
                              goss_error *error)
 {
@@ -73,6 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cpu_is_like_itself),
         cmocka_unit_test(one_bit_is_found_wherever_it_is),
+        cmocka_unit_test(an_id_that_was_drawn_is_compared),
         cmocka_unit_test(a_backend_that_does_not_open_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
