@@ -9,7 +9,7 @@
 #include "model/synthetic.h"
 
 enum {
-    SEQUENCES = 3,
+    SEQUENCES = 2,
     PROMPT = 10 /* more than a few rows, which have kernels of their own */,
     MOST_ROWS = SEQUENCES * PROMPT
 };
@@ -35,12 +35,12 @@ static const struct step steps[] = {
     {"a drawn id", 1, 1, PROMPT + 4, PLAIN},
     {"an id drawn among the likeliest", 1, 1, PROMPT + 5, CUT},
     {"two rows", 1, 2, PROMPT + 6, LOGITS},
-    {"three prompts", SEQUENCES, PROMPT, 0, LOGITS},
-    {"a row of each of three sequences", SEQUENCES, 1, PROMPT, LOGITS},
-    {"a second row of each of three sequences", SEQUENCES, 1, PROMPT + 1, LOGITS},
-    {"a third row of each of three sequences", SEQUENCES, 1, PROMPT + 2, LOGITS},
-    {"a drawn id of each of three sequences", SEQUENCES, 1, PROMPT + 3, CUT},
-    {"four rows of each of three sequences", SEQUENCES, 4, PROMPT + 4, LOGITS},
+    {"two prompts", SEQUENCES, PROMPT, 0, LOGITS},
+    {"a row of both sequences", SEQUENCES, 1, PROMPT, LOGITS},
+    {"a second row of both sequences", SEQUENCES, 1, PROMPT + 1, LOGITS},
+    {"a third row of both sequences", SEQUENCES, 1, PROMPT + 2, LOGITS},
+    {"a drawn id of both sequences", SEQUENCES, 1, PROMPT + 3, CUT},
+    {"five rows of both sequences", SEQUENCES, 5, PROMPT + 4, LOGITS},
 };
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
@@ -103,7 +103,7 @@ static goss_status open_sampler(const struct step *step, int n_vocab, struct sam
 static void run_step(const struct side *side, const struct model *model, const struct step *step,
                      const struct sampler *sampler, int32_t drawn[MOST_ROWS])
 {
-    static const int32_t page[SEQUENCES] = {0, 1, 2};
+    static const int32_t page[SEQUENCES] = {0, 1};
     int32_t token[MOST_ROWS], position[MOST_ROWS], output[MOST_ROWS], rows = 0;
     struct batch_sequence sequence[SEQUENCES];
     struct batch_draw draw[MOST_ROWS];
