@@ -134,19 +134,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_attention: ROWS: 1 to %d\n", MAX_ROWS);
         return 2;
     }
-    struct synthetic_shape shape = {.n_layer = LAYERS,
-                                    .d_model = 2880,
-                                    .n_head = 64,
-                                    .n_kv_head = 8,
-                                    .head_dim = 64,
-                                    .d_ff = 32,
-                                    .n_expert = 1,
-                                    .n_active = 1,
-                                    .n_vocab = 512,
-                                    .window = 128,
-                                    .dense = DTYPE_TILE_Q8,
-                                    .experts = DTYPE_TILE_MXFP4,
-                                    .seed = 1};
+    struct synthetic_shape shape = synthetic_20b();
+    shape.n_layer = LAYERS;
+    shape.d_ff = 32;
+    shape.n_expert = shape.n_active = 1;
+    shape.n_vocab = 512;
     struct model *model = synthetic_open(&shape);
     struct backend_options options = {.threads = argc > 2 ? atoi(argv[2]) : pool_cores(),
                                       .isa = argc > 1 ? argv[1] : NULL,

@@ -224,19 +224,9 @@ static struct options parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
-    struct synthetic_shape shape = {.n_layer = LAYERS,
-                                    .d_model = 2880,
-                                    .n_head = 64,
-                                    .n_kv_head = 8,
-                                    .head_dim = 64,
-                                    .d_ff = 2880,
-                                    .n_expert = 32,
-                                    .n_active = 4,
-                                    .n_vocab = 4096,
-                                    .window = 128,
-                                    .dense = DTYPE_TILE_Q8,
-                                    .experts = DTYPE_TILE_MXFP4,
-                                    .seed = 1};
+    struct synthetic_shape shape = synthetic_20b();
+    shape.n_layer = LAYERS;
+    shape.n_vocab = 4096;
     struct model *model = synthetic_open(&shape);
     struct backend_options options = {.threads = o.threads,
                                       .isa = o.isa,

@@ -141,43 +141,23 @@ static void many_experts_with_few_rows_give_the_cpus_logits(void **state)
     assert_shape_same(&shape, 30);
 }
 
+static void open_for_mates(struct steps *steps, const struct model *model)
+{
+    open_cuda(steps, model, 80, 4 * STEPS_MATES, STEPS_MATES);
+}
+
 static void batch_mates_do_not_change_a_bit(void **state)
 {
     (void)state;
     struct synthetic_shape shape = synthetic_small();
     struct model *model = synthetic_open(&shape);
-    enum { N = 4 };
-    const int length[N] = {50, 23, 40, 1}, takes[3][N] = {{5, 1, 20, 1}, {40, 23, 1, 1}, {1, 1, 1, 1}};
-    struct steps_sequence *alone[N], *mates[N];
-    for (int i = 0; i < N; i++) {
+    const int length[STEPS_MATES] = {50, 23, 40, 1};
+    struct steps_sequence *alone[STEPS_MATES];
+    for (int i = 0; i < STEPS_MATES; i++)
         alone[i] = run_cpu(model, length[i]);
-        mates[i] = steps_sequence_open(model, tokens, length[i], 0, 4 * i);
-    }
-    for (int order = 0; order < 3; order++) {
-        struct steps steps;
-        open_cuda(&steps, model, 80, 4 * N, N);
-        struct steps_sequence *batch[N];
-        int ring[N], take[N];
-        for (int i = 0; i < N; i++) {
-            ring[i] = (i + order) % N;
-            batch[i] = mates[ring[i]];
-            batch[i]->done = 0;
-            take[i] = takes[order][ring[i]];
-        }
-        for (bool more = true; more;) {
-            steps_step(&steps, batch, ring, take, N);
-            more = false;
-            for (int i = 0; i < N; i++)
-                more = more || mates[i]->done < mates[i]->n;
-        }
-        steps_close(&steps);
-        for (int i = 0; i < N; i++)
-            steps_assert_same(model, alone[i], mates[i]);
-    }
-    for (int i = 0; i < N; i++) {
+    steps_assert_mates_same(model, alone, open_for_mates);
+    for (int i = 0; i < STEPS_MATES; i++)
         steps_sequence_close(alone[i]);
-        steps_sequence_close(mates[i]);
-    }
     synthetic_close(model);
 }
 

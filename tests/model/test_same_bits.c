@@ -91,43 +91,23 @@ static void every_instruction_set_returns_the_bits_of_the_scalar_code(void **sta
     }
 }
 
+static void open_for_mates(struct steps *steps, const struct model *model)
+{
+    steps_open(steps, model, NULL, 2, 80, 4 * STEPS_MATES, STEPS_MATES);
+}
+
 static void batch_mates_do_not_change_a_bit(void **state)
 {
     (void)state;
     struct synthetic_shape shape = synthetic_small();
     struct model *model = synthetic_open(&shape);
-    enum { N = 4 };
-    const int length[N] = {90, 33, 70, 1}, takes[3][N] = {{5, 1, 20, 1}, {40, 33, 1, 1}, {1, 1, 1, 1}};
-    struct steps_sequence *alone[N], *mates[N];
-    for (int i = 0; i < N; i++) {
+    const int length[STEPS_MATES] = {90, 33, 70, 1};
+    struct steps_sequence *alone[STEPS_MATES];
+    for (int i = 0; i < STEPS_MATES; i++)
         alone[i] = run(model, NULL, 1, 16, length[i], 0, NULL);
-        mates[i] = steps_sequence_open(model, tokens, length[i], 0, 4 * i);
-    }
-    for (int order = 0; order < 3; order++) {
-        struct steps steps;
-        steps_open(&steps, model, NULL, 2, 80, 4 * N, N);
-        struct steps_sequence *batch[N];
-        int ring[N], take[N];
-        for (int i = 0; i < N; i++) {
-            ring[i] = (i + order) % N;
-            batch[i] = mates[ring[i]];
-            batch[i]->done = 0;
-            take[i] = takes[order][ring[i]];
-        }
-        for (bool more = true; more;) {
-            steps_step(&steps, batch, ring, take, N);
-            more = false;
-            for (int i = 0; i < N; i++)
-                more = more || mates[i]->done < mates[i]->n;
-        }
-        steps_close(&steps);
-        for (int i = 0; i < N; i++)
-            steps_assert_same(model, alone[i], mates[i]);
-    }
-    for (int i = 0; i < N; i++) {
+    steps_assert_mates_same(model, alone, open_for_mates);
+    for (int i = 0; i < STEPS_MATES; i++)
         steps_sequence_close(alone[i]);
-        steps_sequence_close(mates[i]);
-    }
     synthetic_close(model);
 }
 
@@ -230,8 +210,8 @@ static uint64_t digest(const float *x, size_t n)
     return hash;
 }
 
-/* The number was computed by scalar, AVX2, AVX-512 and NEON code alike. It changes with the version of
- * docs/arithmetic.md only. */
+/* The number was computed by scalar, AVX2, AVX-512, AMX and NEON code alike. It changes with the version of
+ * docs/arithmetic.md or with the model that synthetic_small describes. */
 static void the_logits_have_the_bits_of_every_other_machine(void **state)
 {
     (void)state;

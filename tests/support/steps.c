@@ -127,3 +127,42 @@ void steps_run(struct steps *steps, struct steps_sequence *sequence, int ring, i
     while (sequence->done < sequence->n)
         steps_step(steps, &sequence, &ring, &chunk, 1);
 }
+
+/* All sequences to their ends; entry i is sequence (i + order) % STEPS_MATES and gets at most `most` of its tokens. */
+static void run_mates(struct steps *steps, struct steps_sequence *const *mate, int order, const int *most)
+{
+    struct steps_sequence *batch[STEPS_MATES];
+    int ring[STEPS_MATES], take[STEPS_MATES];
+    for (int i = 0; i < STEPS_MATES; i++) {
+        ring[i] = (i + order) % STEPS_MATES;
+        batch[i] = mate[ring[i]];
+        batch[i]->done = 0;
+        take[i] = most[ring[i]];
+    }
+    for (bool more = true; more;) {
+        steps_step(steps, batch, ring, take, STEPS_MATES);
+        more = false;
+        for (int i = 0; i < STEPS_MATES; i++)
+            more = more || mate[i]->done < mate[i]->n;
+    }
+}
+
+void steps_assert_mates_same(const struct model *model, struct steps_sequence *const alone[STEPS_MATES],
+                             void (*open)(struct steps *steps, const struct model *model))
+{
+    enum { ORDERS = 3 };
+    static const int most[ORDERS][STEPS_MATES] = {{5, 1, 20, 1}, {40, 33, 1, 1}, {1, 1, 1, 1}};
+    struct steps_sequence *mate[STEPS_MATES];
+    for (int i = 0; i < STEPS_MATES; i++)
+        mate[i] = steps_sequence_open(model, alone[i]->token, alone[i]->n, 0, 4 * i);
+    for (int order = 0; order < ORDERS; order++) {
+        struct steps steps;
+        open(&steps, model);
+        run_mates(&steps, mate, order, most[order]);
+        steps_close(&steps);
+        for (int i = 0; i < STEPS_MATES; i++)
+            steps_assert_same(model, alone[i], mate[i]);
+    }
+    for (int i = 0; i < STEPS_MATES; i++)
+        steps_sequence_close(mate[i]);
+}

@@ -4,7 +4,7 @@
 
 #include "model/backend.h"
 
-enum { STEPS_PAGES = 1024 };
+enum { STEPS_PAGES = 1024, STEPS_MATES = 4 };
 
 /* One sequence: sequence i uses ring i. */
 struct steps_sequence {
@@ -46,5 +46,10 @@ struct steps_sequence *steps_sequence_open(const struct model *model, const int3
 void steps_sequence_close(struct steps_sequence *sequence);
 /* Both are done and have the same finite logits, to the bit. */
 void steps_assert_same(const struct model *model, const struct steps_sequence *a, const struct steps_sequence *b);
+
+/* Runs sequences that were run alone again, together and in several orders, and asserts that each gets the same logits.
+ * open: for 80 rows, 4 * STEPS_MATES pages and STEPS_MATES rings. */
+void steps_assert_mates_same(const struct model *model, struct steps_sequence *const alone[STEPS_MATES],
+                             void (*open)(struct steps *steps, const struct model *model));
 
 #endif
