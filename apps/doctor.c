@@ -138,10 +138,11 @@ static goss_status report_kernels(struct doctor *doctor, int *faults, goss_error
     goss_status status = GOSS_OK;
     title(doctor, "kernels, compared with the scalar definition");
     if (doctor->gpu_bytes) {
-        status = processor_check_gpu(&differs, error);
+        goss_error reason;
+        if (processor_check_gpu(&differs, &reason))
+            differs = reason.text;
         *faults += differs != NULL;
-        if (!status)
-            kernels_line(doctor, list, "cuda", !differs, differs);
+        kernels_line(doctor, list, "cuda", !differs, differs);
     }
     for (int i = 0; !status && (kernels = kernels_at(i)); i++) {
         differs = NULL;
