@@ -42,14 +42,14 @@ static void limit_add(struct limit *limit, double sample[RATE_SAMPLES])
 goss_status bench_limits(struct bench *bench, goss_error *error)
 {
     double sample[RATE_SAMPLES];
-    uint64_t peak_memory = peak_memory_bytes();
+    uint64_t all = peak_memory_bytes(), own = bench->read_memory.size, peak_memory = all > own ? all - own : 0;
     const struct peak *peak = peak_of(bench->kernels);
     struct pool *pool = NULL; /* of its own: the engine's threads sleep meanwhile */
     if (bench->session.engine && peak_memory > bench->peak_memory)
         bench->peak_memory = peak_memory;
     goss_status status = pool_open(&pool, bench->threads, error);
     if (!status)
-        status = rate_read(pool, peak, sample, error);
+        status = rate_read(pool, peak, &bench->read_memory, sample, error);
     if (!status) {
         limit_add(&bench->read, sample);
         rate_int8(pool, peak, sample);
@@ -143,6 +143,7 @@ goss_status command_bench(const struct arguments *arguments, goss_error *error)
         status = output_json(json_incref(bench->report), error);
     json_decref(bench->report);
     session_close(&bench->session);
+    rate_memory_free(&bench->read_memory);
     free(bench->id);
     free(bench);
     return status;

@@ -50,6 +50,13 @@ static void reading_run(void *argument, int worker)
     (void)atomic_fetch_add(&reading->sum, sum);
 }
 
+static double reading_seconds(struct pool *pool, struct reading *reading)
+{
+    double begin = clock_seconds();
+    pool_run(pool, reading_run, reading);
+    return clock_seconds() - begin;
+}
+
 struct filling {
     const struct reading *reading;
     uint8_t *memory;
@@ -63,31 +70,37 @@ static void filling_run(void *argument, int worker)
     memset(filling->memory + begin * PAGE, worker + 1, (end - begin) * PAGE);
 }
 
-static double reading_seconds(struct pool *pool, struct reading *reading)
-{
-    double begin = clock_seconds();
-    pool_run(pool, reading_run, reading);
-    return clock_seconds() - begin;
-}
-
-goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error)
+static goss_status open_memory(struct pool *pool, struct rate_memory *memory, goss_error *error)
 {
     struct machine machine;
     machine_read(&machine);
-    uint64_t bytes = (uint64_t)1 << 30;
-    while (bytes > machine.memory_free_bytes / 4 && bytes > (uint64_t)1 << 26)
-        bytes /= 2;
-    uint8_t *memory = aligned_alloc(HUGE_PAGE, bytes);
-    if (!memory)
-        return error_memory(error, bytes, "measuring the memory");
-    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
-    struct reading reading = {.pool = pool, .peak = peak, .memory = memory, .n_page = bytes / PAGE};
-    struct filling filling = {.reading = &reading, .memory = memory};
-    pool_run(pool, filling_run, &filling);
-    for (int i = 0; i < RATE_SAMPLES; i++)
-        value[i] = (double)bytes / reading_seconds(pool, &reading);
-    free(memory);
+    uint64_t size = (uint64_t)1 << 30;
+    while (size > machine.memory_free_bytes / 4 && size > (uint64_t)1 << 26)
+        size /= 2;
+    memory->bytes = aligned_alloc(HUGE_PAGE, size);
+    if (!memory->bytes)
+        return error_memory(error, size, "measuring the memory");
+    memory->size = size;
+    (void)madvise(memory->bytes, size, MADV_HUGEPAGE); /* refused: slower, and so is the model's memory */
+    struct reading reading = {.pool = pool, .n_page = size / PAGE};
+    pool_run(pool, filling_run, &(struct filling){&reading, memory->bytes});
     return GOSS_OK;
+}
+
+void rate_memory_free(struct rate_memory *memory)
+{
+    free(memory->bytes);
+    *memory = (struct rate_memory){0};
+}
+
+goss_status rate_read(struct pool *pool, const struct peak *peak, struct rate_memory *memory,
+                      double value[RATE_SAMPLES], goss_error *error)
+{
+    goss_status status = memory->bytes ? GOSS_OK : open_memory(pool, memory, error);
+    struct reading reading = {.pool = pool, .peak = peak, .memory = memory->bytes, .n_page = memory->size / PAGE};
+    for (int i = 0; !status && i < RATE_SAMPLES; i++)
+        value[i] = (double)memory->size / reading_seconds(pool, &reading);
+    return status;
 }
 
 void rate_read_of(struct pool *pool, const struct peak *peak, const uint8_t *memory, uint64_t size,

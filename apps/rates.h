@@ -15,9 +15,18 @@ struct figure figure_of(double *value, int n); /* sorts value; all 0 without any
 
 enum { RATE_SAMPLES = 5 };
 
-/* Bytes a second that all threads together read from memory: sums over a buffer, in large pages where the system has
- * them, that is larger than any cache but a giant's. */
-goss_status rate_read(struct pool *pool, const struct peak *peak, double value[RATE_SAMPLES], goss_error *error);
+/* What the rate of reading is measured with: larger than any cache but a giant's, in large pages where the system has
+ * them. Kept from one measurement to the next, because giving back so much makes work for the system (a virtual machine
+ * may hand it to its host) just when something else is timed. */
+struct rate_memory {
+    uint8_t *bytes;
+    uint64_t size;
+};
+void rate_memory_free(struct rate_memory *memory); /* harmless on a zeroed struct */
+
+/* Bytes a second that all threads together read from memory; fills a zeroed one in first. */
+goss_status rate_read(struct pool *pool, const struct peak *peak, struct rate_memory *memory,
+                      double value[RATE_SAMPLES], goss_error *error);
 
 /* The same of memory that holds something, `size` bytes from a page's begin: of all of it, or of at most 1 GiB in
  * stretches spread evenly over it. */
