@@ -26,8 +26,7 @@ struct bench {
     struct limit read, int8;
     struct rate_memory read_memory;
     json_t *report;
-    uint64_t
-        peak_memory; /* of the model's part so far; what measuring the machine takes (read_memory) does not count */
+    uint64_t peak_memory; /* of the model's part so far; read_memory does not count */
 
     struct session session;
     int32_t *id;        /* [longest + 1] the prompt that all requests begin with */

@@ -126,7 +126,8 @@ def compare(options, engines, tests):
                                                    "limit": f"{limit:.2f}" if limit else "", "busy": options.busy}
                 for row in rows:
                     add(common | row)
-                print(test, n, *([f"limit {limit:.1f}"] if limit else []), *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
+                print(test, n, *([f"limit {limit:.1f}"] if limit else []),
+                      *(f"{row['engine']} {row['tokens_per_s']}" for row in rows), flush=True)
 
 
 def main():

@@ -11,7 +11,8 @@ enum processor {
 };
 
 /* gpu_bytes: as in struct engine_options. GOSS_E_UNSUPPORTED or GOSS_E_MEMORY, with the reason, if CUDA is asked for
- * and cannot be had; a GPU that does not give the CPU's bits (same_bits.h; looked at once a process) cannot. */
+ * and cannot be had; a GPU that does not give the CPU's bits (same_bits.h; once they were right in a process, they are
+ * not looked at again) cannot. */
 goss_status processor_choose(enum processor processor, const struct model *model, uint64_t gpu_bytes,
                              const struct backend_table **table, goss_error *error);
 

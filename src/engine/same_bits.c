@@ -146,12 +146,12 @@ static goss_status compare_step(const struct side *cpu, const struct side *other
                                 const struct step *step, bool *same, goss_error *error)
 {
     int n_vocab = model->config.n_vocab, rows = step->sequences * step->n;
-    int32_t drawn_by_cpu[MOST_ROWS], drawn[MOST_ROWS];
+    int32_t drawn[MOST_ROWS];
     struct sampler *sampler;
     goss_status status = open_sampler(step, n_vocab, &sampler, error);
     if (status)
         return status;
-    run_step(cpu, model, step, NULL, drawn_by_cpu);
+    run_step(cpu, model, step, NULL, drawn);
     run_step(other, model, step, sampler, drawn);
     *same = true;
     for (int row = 0; row < rows; row++)
